@@ -1,0 +1,58 @@
+"""Time and chance, as values that are passed in: tests move the one and fix the other."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant, on two clocks, both in seconds.
+
+    `wall` is the time of day (epoch), the one that issuers speak of, and it can be set and jump.
+    `steady` never goes backward, and stands still while the machine sleeps. A deadline that
+    must hold is kept on both, and is over when either says so.
+    """
+
+    wall: float
+    steady: float
+
+    def after(self, seconds: float) -> "Moment":
+        """The moment that many seconds later."""
+        return Moment(self.wall + seconds, self.steady + seconds)
+
+    def until(self, deadline: "Moment") -> float:
+        """Seconds left to `deadline` by the clock that reaches it first; below zero once over."""
+        return min(deadline.wall - self.wall, deadline.steady - self.steady)
+
+
+class Clock(Protocol):
+    """What tells the time and lets it pass."""
+
+    def now(self) -> Moment:
+        """This instant."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long, by the steady clock."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> Moment:
+        """This instant."""
+        return Moment(time.time(), time.monotonic())  # noqa: TID251 - the one place that asks
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+        await asyncio.sleep(seconds)
+
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
+
+def system_random() -> Random:
+    """Chance for jitter: nothing secret rests on it."""
+    return Random()  # noqa: S311 - spreads load, guards nothing

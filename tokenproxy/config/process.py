@@ -1,0 +1,69 @@
+"""What the process as a whole can be told: listeners, shutdown and the log (contract 1)."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from tokenproxy.settings.base import Duration, NonEmpty, Settings
+from tokenproxy.settings.route import is_loopback
+
+_TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>\d{1,5})")
+_MAX_PORT = 65535
+
+
+def split_address(text: str) -> tuple[str, int] | None:
+    """Host (without brackets) and port of a `host:port`, or None where it is not one."""
+    match = _TCP.fullmatch(text)
+    if match is None or int(match["port"]) > _MAX_PORT:
+        return None
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _address(text: str) -> str:
+    if text.startswith("unix:"):
+        if not text.removeprefix("unix:").startswith("/"):
+            raise ValueError("must be an absolute path, as in unix:/run/tokenproxy.sock")
+        return text
+    address = split_address(text)
+    if address is None:
+        raise ValueError("must be 'host:port' (port 0 picks a free one) or 'unix:/path'")
+    if not is_loopback(address[0]):
+        raise ValueError(
+            "would let other machines use your tokens: listen on 127.0.0.1, [::1], localhost "
+            "or a unix socket"
+        )
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Log(Settings):
+    """Contract 1, `log`: `auto` is console on a terminal and JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Process(Settings):
+    """The top-level keys that are about the process."""
+
+    listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("127.0.0.1:8080",)
+    admin: None = None
+    shutdown_delay: Duration = 0.0
+    shutdown_grace: Duration = 30.0
+    allowed_hosts: tuple[NonEmpty, ...] = ()
+    log: Log = Log()
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_address_twice(self) -> Self:
+        fixed = [address for address in self.listen if not address.endswith(":0")]
+        if len(set(fixed)) < len(fixed):
+            raise ValueError("listens on the same address twice: remove one from 'listen'")
+        return self

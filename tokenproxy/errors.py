@@ -1,0 +1,68 @@
+"""Errors, sorted by what a person does next.
+
+Every message is one sentence that somebody can act on, and holds no secret: messages are
+logged and shown as they are. Foreign exceptions are translated where they enter.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class TokenproxyError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a config file: where it stands and what is wrong."""
+
+    path: str  # dotted, as in `routes.0.upstream`; empty for the file as a whole
+    what: str
+    line: int | None = None
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.path, self.what) if part)
+
+
+class ConfigError(TokenproxyError):
+    """Edit a file: holds every mistake that was found, in the order of the file."""
+
+    def __init__(self, problems: list[Problem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [Problem("", problems)]
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class SourceError(TokenproxyError):
+    """No token could be had."""
+
+
+class SourceUnavailable(SourceError):
+    """Wait: the issuer may answer later.
+
+    `retry_after` is in seconds, where the issuer named a time. `retriable` says that the same
+    request may be sent again at once (with backoff): it never arrived, or was turned away by a
+    429 or a 5xx.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, retriable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.retriable = retriable
+
+
+class SourceRefused(SourceError):
+    """Sign in again: the issuer has said no, and will say so again."""
+
+
+class StoreError(TokenproxyError):
+    """Mend the store: a token could not be read, written or locked."""
+
+
+class UpstreamError(TokenproxyError):
+    """The upstream could not be reached, or broke the protocol."""

@@ -1,0 +1,32 @@
+"""Values that must be asked before they show themselves."""
+
+import hashlib
+
+
+class Secret:
+    """A text that no `repr`, log or traceback gives away; `.reveal()` is easy to search for."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._value
+
+    @property
+    def label(self) -> str:
+        """What a log may name it by: the first eight hex digits of its SHA-256."""
+        return hashlib.sha256(self._value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)

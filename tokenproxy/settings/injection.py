@@ -1,0 +1,55 @@
+"""Where the token goes in a request: `inject` (contract 1)."""
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag
+
+from tokenproxy.settings.base import HeaderName, NonEmpty, Settings
+
+
+class HeaderInjection(Settings):
+    """`{token}` in `value` stands for the token."""
+
+    header: HeaderName = "Authorization"
+    value: Annotated[str, Field(pattern=r"^[\x20-\x7e]*\{token\}[\x20-\x7e]*$")] = "Bearer {token}"
+
+
+class QueryInjection(Settings):
+    """The name of a query parameter."""
+
+    query: NonEmpty
+
+
+class CookieInjection(Settings):
+    """The name of a cookie."""
+
+    cookie: HeaderName
+
+
+class Basic(Settings):
+    """HTTP Basic (RFC 7617) with the token as the password."""
+
+    username: Annotated[str, Field(pattern=r"^[^:]*$")]
+
+
+class BasicInjection(Settings):
+    """An Authorization header of the scheme Basic."""
+
+    basic: Basic
+
+
+def _kind(value: Any) -> str:
+    """The key that a mapping has tells its kind: `header` where it has none of the others."""
+    for kind in ("query", "cookie", "basic"):
+        if kind in value if isinstance(value, dict) else hasattr(value, kind):
+            return kind
+    return "header"
+
+
+Injection = Annotated[
+    Annotated[QueryInjection, Tag("query")]
+    | Annotated[CookieInjection, Tag("cookie")]
+    | Annotated[BasicInjection, Tag("basic")]
+    | Annotated[HeaderInjection, Tag("header")],
+    Discriminator(_kind),
+]

@@ -1,0 +1,115 @@
+"""What a route can be told (contract 1, `routes`)."""
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, field_validator, model_validator
+
+from tokenproxy.settings.base import (
+    ConfigPath,
+    CredentialName,
+    HttpUrl,
+    NonEmpty,
+    PositiveDuration,
+    Settings,
+    Size,
+)
+from tokenproxy.settings.injection import HeaderInjection, Injection
+from tokenproxy.settings.matchers import RefreshOn
+from tokenproxy.settings.tls import Tls
+
+_PLAIN_PATH = re.compile(r"[!$-$&->@-\[\]-~]+")
+
+
+def _prefix(path: str) -> str:
+    """A path that starts with a slash and has neither query, escapes nor dot segments."""
+    if not path.startswith("/"):
+        raise ValueError("must start with '/'")
+    if not _PLAIN_PATH.fullmatch(path):
+        raise ValueError("must be plain: no spaces, no '?', '#', '%' or '\\'")
+    if "//" in path or any(segment in {".", ".."} for segment in path.split("/")):
+        raise ValueError("must not hold '//', '.' or '..' segments")
+    return path
+
+
+def _host(host: str) -> str:
+    if "/" in host or "@" in host or not urlsplit(f"http://{host}").hostname:
+        raise ValueError("must be a host name such as shop.localhost")
+    return host.lower()
+
+
+def _without_query(url: str) -> str:
+    if "?" in url:
+        raise ValueError("must not hold a query ('?')")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name stands for this machine: `localhost`, `*.localhost`, 127/8, ::1."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Replay(Settings):
+    """How much of a body is kept for one replay: in memory, then in an unlinked file in `dir`."""
+
+    memory: Size = 1 << 20
+    max_body: Size = 10 << 20
+    dir: ConfigPath | None = None
+
+
+class RouteTimeouts(Settings):
+    """Towards the upstream, in seconds; `response_head: null` is for long polls."""
+
+    connect: PositiveDuration = 5.0
+    response_head: PositiveDuration | None = 60.0
+    idle: PositiveDuration = 300.0
+
+
+class Route(Settings):
+    """Contract 1, one of `routes`."""
+
+    name: NonEmpty | None = None
+    path: Annotated[str, AfterValidator(_prefix)] = "/"
+    host: Annotated[str, AfterValidator(_host)] | None = None
+    upstream: Annotated[HttpUrl, AfterValidator(_without_query)]
+    strip_path: bool = True
+    credential: CredentialName | None = None
+    inject: tuple[Injection, ...] = (HeaderInjection(),)
+    refresh_on: RefreshOn = (401,)
+    replay: Replay = Replay()
+    forwarded: Literal["drop", "keep", "set"] = "drop"
+    via: bool = True
+    allow_insecure: bool = False
+    timeouts: RouteTimeouts = RouteTimeouts()
+    tls: Tls = Tls()
+
+    @field_validator("inject", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @field_validator("inject")
+    @classmethod
+    def _something_is_injected(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
+        if not value:
+            raise ValueError("must name at least one place (or leave the key out)")
+        return value
+
+    @model_validator(mode="after")
+    def _token_needs_tls(self) -> Self:
+        parts = urlsplit(self.upstream)
+        if self.credential is None or self.allow_insecure or parts.scheme == "https":
+            return self
+        if not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                "would send its token unencrypted: use an https 'upstream', or say "
+                "'allow_insecure: true'"
+            )
+        return self

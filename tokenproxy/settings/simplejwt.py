@@ -1,0 +1,51 @@
+"""Settings of Django REST framework simplejwt."""
+
+from typing import Literal, Self
+
+from pydantic import SecretStr, model_validator
+
+from tokenproxy.settings.base import HttpUrl, NonEmpty, SecretText, TokenText
+from tokenproxy.settings.credential import NetworkCredential
+
+
+class SimpleJwt(NetworkCredential):
+    """Contract 1.1, `simplejwt`: a user's login, or a first refresh token, or both."""
+
+    type: Literal["simplejwt"]
+    base_url: HttpUrl | None = None
+    login_url: HttpUrl | None = None
+    refresh_url: HttpUrl | None = None
+    username: NonEmpty | None = None
+    password: SecretText | None = None
+    username_field: NonEmpty = "username"
+    refresh_token: TokenText | None = None
+    sliding: bool = False
+
+    @property
+    def login_endpoint(self) -> str:
+        """Where a user name and password are sent."""
+        return self.login_url or f"{(self.base_url or '').rstrip('/')}/api/token/"
+
+    @property
+    def refresh_endpoint(self) -> str:
+        """Where a refresh token (or a sliding token) is sent."""
+        return self.refresh_url or f"{(self.base_url or '').rstrip('/')}/api/token/refresh/"
+
+    @property
+    def login(self) -> tuple[str, SecretStr] | None:
+        """The user name and password, where the config holds them."""
+        if self.username is None or self.password is None:
+            return None
+        return self.username, self.password
+
+    @model_validator(mode="after")
+    def _can_begin(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("needs 'username' and 'password' together")
+        if self.username is None and self.refresh_token is None:
+            raise ValueError("needs 'username' and 'password', or a 'refresh_token'")
+        if self.base_url is None and self.refresh_url is None:
+            raise ValueError("needs a 'base_url', or 'login_url' and 'refresh_url'")
+        if self.base_url is None and self.username is not None and self.login_url is None:
+            raise ValueError("needs a 'login_url' beside its 'refresh_url' to sign in with")
+        return self

@@ -1,0 +1,38 @@
+"""Tasks that somebody owns: none is left running, and none fails unseen."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def spawn(coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Start a task; the caller keeps it, and ends it with `cancelled`."""
+    return asyncio.create_task(coroutine, name=name)  # noqa: TID251 - the one place that may
+
+
+async def cancelled(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel what still runs and wait until all of it has ended, whatever it ends with."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+async def done_within(
+    future: asyncio.Future[Any], seconds: float, sleep: Callable[[float], Awaitable[None]]
+) -> bool:
+    """Wait for `future` without ever cancelling it; False if `seconds` passed first.
+
+    A caller who is cancelled here leaves the future as it is: others may wait for it.
+    """
+    if future.done():
+        return True
+    timer = asyncio.ensure_future(sleep(seconds))  # noqa: TID251 - ended below, whatever happens
+    try:
+        await asyncio.wait({future, timer}, return_when=asyncio.FIRST_COMPLETED)
+        return future.done()
+    finally:
+        timer.cancel()
