@@ -27,6 +27,10 @@ class Moment:
         """Seconds left to `deadline` by the clock that reaches it first; below zero once over."""
         return min(deadline.wall - self.wall, deadline.steady - self.steady)
 
+    def since(self, earlier: "Moment") -> float:
+        """Seconds that have passed since `earlier`, by the clock on which more have."""
+        return -self.until(earlier)
+
 
 class Clock(Protocol):
     """What tells the time and lets it pass."""

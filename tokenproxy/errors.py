@@ -5,6 +5,7 @@ logged and shown as they are. Foreign exceptions are translated where they enter
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 
@@ -44,16 +45,22 @@ class SourceUnavailable(SourceError):
     """Wait: the issuer may answer later.
 
     `retry_after` is in seconds, where the issuer named a time. `retriable` says that the same
-    request may be sent again at once (with backoff): it never arrived, or was turned away by a
-    429 or a 5xx.
+    request may be sent again soon, as part of the same renewal: no answer came, or a 429 or 5xx.
+    `doubtful` says that it looked like a refusal without saying so: the third in a row is one.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, retriable: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        retriable: bool = False,
+        doubtful: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.retriable = retriable
+        self.doubtful = doubtful
 
 
 class SourceRefused(SourceError):
@@ -64,5 +71,20 @@ class StoreError(TokenproxyError):
     """Mend the store: a token could not be read, written or locked."""
 
 
+class UpstreamFault(Enum):
+    """What an upstream did wrong, as far as its callers are told."""
+
+    UNREACHABLE = "it cannot be reached"
+    BROKE_OFF = "it closed the connection before it answered"
+    PROTOCOL = "its answer breaks the rules of HTTP"
+    TLS = "no TLS connection could be made"
+    CONNECT_TIMEOUT = "no connection could be made in time"
+    RESPONSE_TIMEOUT = "it did not answer in time"
+
+
 class UpstreamError(TokenproxyError):
-    """The upstream could not be reached, or broke the protocol."""
+    """Look at the upstream: it could not be reached, or broke the protocol."""
+
+    def __init__(self, message: str, kind: UpstreamFault) -> None:
+        super().__init__(message)
+        self.kind = kind

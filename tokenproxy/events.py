@@ -1,0 +1,111 @@
+"""What happened, as frozen values: the core announces, log and metrics subscribe.
+
+No event holds a token or a secret; `token` is the label of `tokenproxy.secret.Secret`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRenewed:
+    """A new token is in use; `seconds` is what the renewal took."""
+
+    credential: str
+    token: str
+    seconds: float
+    expires_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTakenUp:
+    """A token was found in the store: from before a restart, or renewed by another process."""
+
+    credential: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalFailed:
+    """No token could be had; `retry_in` seconds from now it is tried again."""
+
+    credential: str
+    error: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRequired:
+    """The issuer refused, and only a person can help."""
+
+    credential: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected:
+    """The API did not take a token that should have been good."""
+
+    credential: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotPersisted:
+    """A token is used from memory, since the store cannot keep it."""
+
+    credential: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """The store keeps the token again."""
+
+    credential: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTrouble:
+    """Something about the store that a person should see, and that stops nothing."""
+
+    credential: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServed:
+    """One request has been answered, by the upstream or by ourselves (then `code` says why)."""
+
+    route: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    replayed: bool
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InternalError:
+    """A request met a fault of our own; `error` names the exception's type and place."""
+
+    route: str
+    error: str
+
+
+Event = (
+    TokenRenewed
+    | TokenTakenUp
+    | RenewalFailed
+    | LoginRequired
+    | TokenRejected
+    | NotPersisted
+    | Persisted
+    | StoreTrouble
+    | RequestServed
+    | InternalError
+)
+Observe = Callable[[Event], None]

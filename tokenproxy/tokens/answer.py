@@ -1,0 +1,98 @@
+"""From the answer of a token endpoint to a token, or to the error that it stands for."""
+
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from tokenproxy.errors import SourceError, SourceRefused, SourceUnavailable
+from tokenproxy.secret import Secret
+from tokenproxy.settings.credential import Fields
+from tokenproxy.tokens.endpoint import TokenAnswer, TokenRequest, shown
+from tokenproxy.tokens.lifetime import expiry
+from tokenproxy.tokens.refusal import Judgement, Ruling, judge
+from tokenproxy.tokens.token import Granted, Token
+
+SENDABLE = frozenset(map(chr, range(0x21, 0x7F)))  # contract 3.3.7
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How answers for one credential are read."""
+
+    name: str
+    fields: Fields
+    default_ttl: float | None
+
+    def granted(self, request: TokenRequest, answer: TokenAnswer, *, certain: bool) -> Granted:
+        """What the answer grants.
+
+        Raises:
+            SourceRefused: it says no.
+            SourceUnavailable: it says neither yes nor no.
+        """
+        judgement = judge(answer.status, answer.json, certain=certain)
+        if judgement.ruling is not Ruling.GRANTED:
+            raise self._error(request, answer, judgement)
+        access = look_up(answer.json, self.fields.access_token)
+        if not is_sendable(access):
+            raise SourceUnavailable(self._said(request, _without_token(access, self.fields)))
+        refresh = look_up(answer.json, self.fields.refresh_token)
+        expires_in = look_up(answer.json, self.fields.expires_in)
+        expires_at = expiry(
+            access,
+            expires_in=expires_in,
+            asked=answer.asked,
+            minted=True,
+            default_ttl=self.default_ttl,
+        )
+        return Granted(
+            Token(Secret(access), answer.asked.received, expires_at),
+            Secret(refresh) if isinstance(refresh, str) and refresh else None,
+        )
+
+    def _error(
+        self, request: TokenRequest, answer: TokenAnswer, judgement: Judgement
+    ) -> SourceError:
+        status = f"{answer.status} {judgement.code}" if judgement.code else f"{answer.status}"
+        match judgement.ruling:
+            case Ruling.REFUSED:
+                return SourceRefused(self._said(request, f"refused ({status})"))
+            case Ruling.DOUBTFUL:
+                return SourceUnavailable(
+                    self._said(request, f"turned us away ({status})"),
+                    retry_after=answer.retry_after,
+                    doubtful=True,
+                )
+            case Ruling.BUSY:
+                return SourceUnavailable(
+                    self._said(request, f"is not able to answer now ({status})"),
+                    retry_after=answer.retry_after,
+                    retriable=True,
+                )
+            case Ruling.PASSING | Ruling.GRANTED:
+                return SourceUnavailable(
+                    self._said(request, f"answered with something that is no token ({status})"),
+                    retry_after=answer.retry_after,
+                )
+
+    def _said(self, request: TokenRequest, what: str) -> str:
+        return f"credential '{self.name}': {shown(request.url)} {what}"
+
+
+def look_up(json: object, path: str) -> object:
+    """The value at a dotted path; None where there is none."""
+    for part in path.split("."):
+        if not isinstance(json, dict):
+            return None
+        json = json.get(part)
+    return json
+
+
+def is_sendable(access: object) -> TypeGuard[str]:
+    """Whether this is a token that a header can carry."""
+    return isinstance(access, str) and bool(access) and SENDABLE.issuperset(access)
+
+
+def _without_token(access: object, fields: Fields) -> str:
+    if access is None:
+        return f"answered without a field '{fields.access_token}': name the right one in the config"
+    return "sent a token that no request can carry (it is empty, or holds a space or line break)"

@@ -1,0 +1,84 @@
+"""A record as bytes, and back: what every store that leaves the process writes."""
+
+import json
+from typing import Any
+
+from tokenproxy.secret import Secret
+from tokenproxy.tokens.token import Record, Token
+
+VERSION = 1
+
+
+class Unreadable(ValueError):
+    """These bytes are no record: cut off, edited badly, or of a later version."""
+
+
+def encode(record: Record) -> bytes:
+    """The record as JSON, for a person to read too."""
+    token = record.token
+    fields: dict[str, Any] = {
+        "version": VERSION,
+        "generation": record.generation,
+        "access_token": token and token.access.reveal(),
+        "issued_at": token and token.issued_at,
+        "expires_at": token and token.expires_at,
+        "refresh_token": record.refresh and record.refresh.reveal(),
+        "seed": record.seed,
+        "renewed_at": record.renewed_at,
+        "error": record.error,
+    }
+    return json.dumps(fields, indent=1).encode() + b"\n"
+
+
+def decode(content: bytes) -> Record:
+    """The record in `content`.
+
+    Raises:
+        Unreadable: it is not what `encode` writes.
+    """
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("not JSON") from error
+    if not isinstance(fields, dict) or fields.get("version") != VERSION:
+        raise Unreadable("not a record of this version")
+    return Record(
+        generation=_generation(fields.get("generation")),
+        token=_token(fields),
+        refresh=_secret(fields.get("refresh_token")),
+        seed=_text(fields.get("seed")),
+        renewed_at=_seconds(fields.get("renewed_at")),
+        error=_text(fields.get("error")),
+    )
+
+
+def _token(fields: dict[str, Any]) -> Token | None:
+    access, issued_at = _secret(fields.get("access_token")), _seconds(fields.get("issued_at"))
+    if access is None or issued_at is None:
+        return None
+    return Token(access, issued_at, _seconds(fields.get("expires_at")))
+
+
+def _generation(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Unreadable("no generation")
+    return value
+
+
+def _secret(value: object) -> Secret | None:
+    text = _text(value)
+    return None if text is None else Secret(text)
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    raise Unreadable("a field is not text")
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unreadable("a field is not a time")
+    return float(value)

@@ -1,0 +1,192 @@
+"""One request to a token endpoint, held to limits: size, depth, time, no redirects.
+
+A redirect is never followed: it would carry a password to whoever it names.
+"""
+
+import asyncio
+import json
+import math
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from tokenproxy.clock import Clock
+from tokenproxy.errors import ConfigError, SourceUnavailable
+from tokenproxy.settings.tls import Tls
+from tokenproxy.tokens.lifetime import Asked
+
+MAX_TOKEN_ANSWER = 1 << 20  # an answer is a few KB; a login page is not a token
+LONGEST_BODY = 5.0  # seconds from an answer's head to its end: one byte a second is hostile
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What is sent; `body` is complete, and `headers` say what it is."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """What came back; `json` is None where the body is not JSON."""
+
+    status: int
+    json: object
+    retry_after: float | None
+    asked: Asked
+
+
+class Endpoint:
+    """Sends requests for one credential, over connections of its own."""
+
+    def __init__(
+        self, name: str, session: aiohttp.ClientSession, timeout: float, clock: Clock
+    ) -> None:
+        self._name = name
+        self._session = session
+        self._timeout = timeout
+        self._clock = clock
+
+    async def send(self, request: TokenRequest) -> TokenAnswer:
+        """Ask once.
+
+        Raises:
+            SourceUnavailable: no whole answer came, in time and within the limits.
+        """
+        sent = self._clock.now().wall
+        try:
+            async with asyncio.timeout(self._timeout), self._open(request) as response:
+                body = await _read(response)
+        except TimeoutError as error:
+            raise self._failure(request, "did not answer in time") from error
+        except aiohttp.ClientSSLError as error:
+            raise self._failure(request, "failed the TLS handshake") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._failure(request, _explain(error), retriable=True) from error
+        received = self._clock.now().wall
+        return TokenAnswer(
+            status=response.status,
+            json=_parse(body),
+            retry_after=retry_after(response.headers.get("Retry-After"), received),
+            asked=Asked(sent, received),
+        )
+
+    def _open(self, request: TokenRequest) -> "aiohttp.client._RequestContextManager":
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=request.headers,
+            allow_redirects=False,
+        )
+
+    def _failure(
+        self, request: TokenRequest, what: str, *, retriable: bool = False
+    ) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"credential '{self._name}': {shown(request.url)} {what}", retriable=retriable
+        )
+
+
+def open_session(*, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    """A session for token endpoints: no cookies, no proxies from the environment.
+
+    Renewals are rare, so no connection is kept: it would be stale by the next one.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers={"Accept": "application/json"},
+        skip_auto_headers={"User-Agent"},
+    )
+
+
+def tls_context(settings: Tls) -> ssl.SSLContext | bool:
+    """What aiohttp takes for `ssl`: True for the defaults.
+
+    Raises:
+        ConfigError: a file cannot be read or is not what it should be.
+    """
+    if settings == Tls():
+        return True
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+        if settings.cert is not None:
+            context.load_cert_chain(settings.cert, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "a file named under 'tls' cannot be read or is not in PEM format: check "
+            "'ca', 'cert' and 'key'"
+        ) from error
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def shown(url: str) -> str:
+    """A URL as errors may show it: without its query, where secrets can be."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110 10.2.3), as a number or a date."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        return _until_date(value, now)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _until_date(value: str, now: float) -> float | None:
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async with asyncio.timeout(LONGEST_BODY):
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > MAX_TOKEN_ANSWER:
+                raise ValueError("larger than any token")
+    return bytes(body)
+
+
+def _parse(body: bytes) -> object:
+    """The JSON in `body`, a BOM tolerated; None for anything else, however deep."""
+    try:
+        parsed: object = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return parsed
+
+
+def _explain(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "has a host name that is not known"
+        case aiohttp.ClientConnectorError():
+            return "could not be reached"
+        case aiohttp.ServerDisconnectedError():
+            return "closed the connection without an answer"
+        case aiohttp.ClientPayloadError():
+            return "broke off its answer, or sent one that cannot be decoded"
+        case ValueError():
+            return "sent an answer that is too large to be a token"
+        case _:
+            return "broke off the connection"

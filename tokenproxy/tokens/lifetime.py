@@ -1,0 +1,79 @@
+"""How long a token is good for: `expires_in`, else a JWT's `exp` and `iat`, else `default_ttl`.
+
+A JWT is read without checking its signature, on purpose: the token is the API's to judge, the
+issuer's keys may be unknown here, and a forged `exp` could do no more than make us renew early
+or late.
+
+`exp` and `iat` are the issuer's time, in whole seconds, and its clock may be off:
+
+| `iat` against our clock      | the token ends at                                             |
+|------------------------------|---------------------------------------------------------------|
+| between request and answer   | `exp`: the clocks agree                                       |
+| anywhere else, `exp` ahead   | the earlier of `exp` and its life counted from the request    |
+| anywhere else, `exp` past    | its life counted from the request: the issuer's clock is slow |
+
+Life that is counted from the request is shortened by up to a second, which is what the issuer
+may have rounded away. A token that was not minted for this request (a file's, a command's) has
+only its `exp`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jwt
+
+MAX_LIFE = 10 * 366 * 86400.0  # ten years: beyond that a number is a mistake, not a date
+ROUNDED_AWAY = 1.0  # NumericDate is mostly whole seconds (RFC 7519 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a token was asked for and when it came, in seconds since the epoch."""
+
+    sent: float
+    received: float
+
+
+def expiry(
+    access: str, *, expires_in: object, asked: Asked, minted: bool, default_ttl: float | None
+) -> float | None:
+    """When `access` stops being good, in seconds since the epoch; None if nobody knows.
+
+    `minted` says that the token was made for this request, and not handed out again.
+    """
+    if (named := positive(expires_in)) is not None:
+        life = min(named, MAX_LIFE)
+        return (asked.sent if asked.sent + life > asked.received else asked.received) + life
+    if (ends := _jwt_expiry(access, asked, minted=minted)) is not None:
+        return ends
+    return None if default_ttl is None else asked.received + default_ttl
+
+
+def positive(value: object) -> float | None:
+    """A number above zero, in any form that issuers send; None for what counts as absent."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def _jwt_expiry(access: str, asked: Asked, *, minted: bool) -> float | None:
+    claims = _claims(access)
+    exp, iat = positive(claims.get("exp")), positive(claims.get("iat"))
+    if exp is None or not minted or iat is None or exp <= iat:
+        return exp
+    if math.floor(asked.sent) <= iat <= asked.received:
+        return exp
+    life = exp - iat
+    counted = asked.sent + life - min(ROUNDED_AWAY, life / 2)
+    return min(exp, counted) if exp > asked.received else counted
+
+
+def _claims(access: str) -> dict[str, object]:
+    try:
+        return jwt.decode(access, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return {}

@@ -1,0 +1,42 @@
+"""What a keeper knows of a source of tokens: what may be asked of it, and asking it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from enum import Enum
+
+from tokenproxy.secret import Secret
+from tokenproxy.tokens.token import Granted, Record
+
+
+class Attempt(Enum):
+    """The two ways to a new token."""
+
+    RENEW = "with what the last answer left: a refresh token, a sliding token"
+    LOGIN = "from the beginning: with a user's password, a file, a command"
+
+
+class Source(ABC):
+    """Where the tokens of one credential come from."""
+
+    renewable: bool = True  # asking again can bring another token
+    persistent: bool = True  # its tokens are worth keeping over a restart
+    helpless: str = "a person must act"  # what to do where `attempts` has nothing left
+    seed: Secret | None = None  # the first refresh token, where the config holds one
+
+    @abstractmethod
+    def attempts(self, record: Record) -> tuple[Attempt, ...]:
+        """What may be tried, best first; nothing, where only a person can help."""
+
+    @abstractmethod
+    async def fetch(self, attempt: Attempt, record: Record) -> Granted:
+        """Ask once. Raise SourceUnavailable or SourceRefused, nothing else."""
+
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yields whenever the source may hold another token; ends if it never tells."""
+        return _none()
+
+
+async def _none() -> AsyncGenerator[None, None]:
+    nothing: tuple[None, ...] = ()
+    for change in nothing:
+        yield change

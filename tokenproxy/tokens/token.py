@@ -1,0 +1,43 @@
+"""A token, what a renewal brings, and what a store keeps of it."""
+
+from dataclasses import dataclass
+
+from tokenproxy.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token. Times are seconds since the epoch by this machine's clock.
+
+    `expires_at` is None for a token that names no life: it is good until it is rejected.
+    """
+
+    access: Secret
+    issued_at: float
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What an issuer gave. Without `refresh` the refresh token stays as it was (RFC 6749 6)."""
+
+    token: Token
+    refresh: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a store keeps of one credential.
+
+    `generation` grows with every save, deletions included, so that an older record is never
+    taken for a newer one; 0 is a record that was never saved. `seed` is the label of the
+    refresh token that the config held when this record began: another one in the config
+    starts anew. `renewed_at` and `error` tell other processes how the last renewal went.
+    """
+
+    generation: int = 0
+    token: Token | None = None
+    refresh: Secret | None = None
+    seed: str | None = None
+    renewed_at: float | None = None
+    error: str | None = None
