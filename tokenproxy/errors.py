@@ -71,6 +71,10 @@ class StoreError(TokenproxyError):
     """Mend the store: a token could not be read, written or locked."""
 
 
+class ListenError(TokenproxyError):
+    """Free the address or choose another: a listener could not be opened."""
+
+
 class UpstreamFault(Enum):
     """What an upstream did wrong, as far as its callers are told."""
 

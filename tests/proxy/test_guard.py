@@ -1,0 +1,434 @@
+import itertools
+from typing import Any
+
+import pytest
+
+from tokenproxy.proxy.answers import METHODS, ErrorCode
+from tokenproxy.proxy.guard import Denied, Guard, Listener, OptionsAsked, Request
+from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.route import Matched, RouteTable
+from tokenproxy.settings.route import Route
+
+UP = "http://localhost:9"
+HERE = "127.0.0.1:8080"
+LISTENER = Listener((("127.0.0.1", 8080),))
+UNIX = Listener(())
+ROUTES = (
+    Route(path="/shop", upstream=UP, name="shop"),
+    Route(path="/", host="own.example", upstream=UP, name="hosted"),
+)
+
+
+def a_guard(listener: Listener = LISTENER, allowed_hosts: tuple[str, ...] = ()) -> Guard:
+    return Guard(RouteTable(ROUTES), listener, allowed_hosts)
+
+
+def a_request(
+    target: str = "/shop/x",
+    host: str | None = HERE,
+    *,
+    method: str = "GET",
+    version: str = "1.1",
+    body: bool = False,
+    **headers: str,
+) -> Request:
+    fields: list[Header] = [(b"Accept", b"*/*")]
+    if host is not None:
+        fields.append((b"Host", host.encode()))
+    fields += [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    return Request(method.encode(), target.encode(), fields, version, body)
+
+
+def outcome(guard: Guard, request: Request) -> str:
+    """The route's name, or the code of the denial; `, close` where the connection ends."""
+    match guard.judge(request):
+        case Matched(route):
+            return route.name
+        case OptionsAsked():
+            return "options"
+        case Denied(code, close=close):
+            return f"{code.value}, close" if close else str(code.value)
+
+
+def test_a_request_that_may_pass_gets_its_route_and_target() -> None:
+    matched = a_guard().judge(a_request("/shop/x?y"))
+    assert isinstance(matched, Matched)
+    assert (matched.route.name, matched.target) == ("shop", b"/x?y")
+
+
+# Host.
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:8080",
+        "localhost:8080",
+        "LocalHost:8080",
+        "[::1]:8080",
+        "shop.localhost:8080",
+        "a.b-c.localhost:8080",
+        "SHOP.LOCALHOST:8080",
+    ],
+)
+def test_the_listeners_own_names_are_ours_with_its_port(host: str) -> None:
+    assert outcome(a_guard(), a_request(host=host)) == "shop"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1",
+        "localhost",
+        "shop.localhost",
+        "localhost:80",
+        "localhost:8081",
+        "localhost:08080",
+        "localhost:",
+        "localhost:8080:8080",
+        "localhost.:8080",
+        "127.0.0.1.:8080",
+        "127.0.0.1.evil.example:8080",
+        "localhost.evil.example:8080",
+        "notlocalhost:8080",
+        ".localhost:8080",
+        "a..localhost:8080",
+        "a:1.localhost:8080",
+        "[a].localhost:8080",
+        "shop.localhost.:8080",
+        "127.1:8080",
+        "127.0.0.2:8080",
+        "2130706433:8080",
+        "0.0.0.0:8080",
+        "[0:0:0:0:0:0:0:1]:8080",
+        "::1:8080",
+        "[::ffff:127.0.0.1]:8080",
+        "*",
+        "127.0.0.1:8080,evil.example",
+        "127.0.0.1:8080.evil.example",
+        "own.example.evil.example",
+        "x.own.example",
+        "own.example:",
+        "own.example:80a",
+    ],
+)
+def test_any_other_host_is_a_rebound_name(host: str) -> None:
+    assert outcome(a_guard(), a_request(host=host)) == "host_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "evil@127.0.0.1:8080", "127.0.0.1:8080/", "127.0.0.1:8080 x", "local\\host", "a?b", "é"],
+)
+@pytest.mark.parametrize("allowed", [(), ("*",)])
+def test_a_host_that_is_none_is_malformed(host: str, allowed: tuple[str, ...]) -> None:
+    guard = a_guard(allowed_hosts=allowed)
+    assert outcome(guard, a_request(host=host)) == "bad_request, close"
+
+
+def test_a_missing_host_is_for_http_1_0_only() -> None:
+    assert outcome(a_guard(), a_request(host=None)) == "bad_request, close"
+    assert outcome(a_guard(), a_request(host=None, version="1.0")) == "shop"
+    assert outcome(a_guard(), a_request(host="evil", version="1.0")) == "host_not_allowed"
+
+
+@pytest.mark.parametrize("listener", [LISTENER, UNIX])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("second", [HERE, "evil.example", ""])
+def test_a_second_host_is_refused(listener: Listener, version: str, second: str) -> None:
+    request = a_request(version=version)
+    request.headers = [*request.headers, (b"hOST", second.encode())]
+    assert outcome(a_guard(listener), request) == "bad_request, close"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "host", "result"),
+    [
+        ([("127.0.0.1", 80)], "127.0.0.1", "shop"),
+        ([("127.0.0.1", 80)], "localhost", "shop"),
+        ([("127.0.0.1", 80)], "a.localhost", "shop"),
+        ([("127.0.0.1", 80)], "a.localhost:80", "shop"),
+        ([("127.0.0.1", 80)], "localhost:80", "shop"),
+        ([("127.0.0.1", 80)], "localhost:443", "host_not_allowed"),
+        ([("127.0.0.2", 8080)], "127.0.0.2:8080", "shop"),
+        ([("::1", 8080)], "[::1]:8080", "shop"),
+        ([("::1", 8080)], "127.0.0.1:8080", "shop"),
+        ([("127.0.0.1", 1), ("::1", 2)], "[::1]:2", "shop"),
+        ([("127.0.0.1", 1), ("::1", 2)], "localhost:1", "shop"),
+        ([("127.0.0.1", 1), ("::1", 2)], "localhost:3", "host_not_allowed"),
+        ([("Proxy.Localhost", 8080)], "proxy.localhost:8080", "shop"),
+        ([("192.0.2.7", 8080)], "192.0.2.7:8080", "shop"),
+    ],
+)
+def test_the_port_is_left_out_only_where_it_is_the_default(
+    addresses: list[tuple[str, int]], host: str, result: str
+) -> None:
+    assert outcome(a_guard(Listener(tuple(addresses))), a_request(host=host)) == result
+
+
+def test_the_default_port_of_https_is_another() -> None:
+    guard = a_guard(Listener((("127.0.0.1", 443),), scheme="https"))
+    assert outcome(guard, a_request(host="localhost")) == "shop"
+    assert outcome(guard, a_request(host="localhost:443")) == "shop"
+    assert outcome(guard, a_request(host="localhost:80")) == "host_not_allowed"
+
+
+@pytest.mark.parametrize("host", ["own.example", "OWN.example:1", "own.example:65535"])
+def test_a_routes_host_is_ours_on_every_port(host: str) -> None:
+    assert outcome(a_guard(), a_request("/x", host)) == "hosted"
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "result"),
+    [
+        ("proxy.example", "proxy.example", "shop"),
+        ("proxy.example", "proxy.example:1234", "shop"),
+        ("Proxy.Example", "PROXY.example", "shop"),
+        ("proxy.example", "x.proxy.example", "host_not_allowed"),
+        ("proxy.example:1234", "proxy.example:1234", "shop"),
+        ("proxy.example:1234", "proxy.example", "host_not_allowed"),
+        ("proxy.example:1234", "proxy.example:12345", "host_not_allowed"),
+        ("proxy.example:1234", "proxy.example:1234:1", "host_not_allowed"),
+        ("[2001:db8::1]", "[2001:db8::1]:8080", "shop"),
+        ("localhost", "localhost:1", "shop"),
+        ("*", "evil.example", "shop"),
+        ("*", "evil.example:1", "shop"),
+    ],
+)
+def test_allowed_hosts_hold_on_every_port_or_on_theirs(entry: str, host: str, result: str) -> None:
+    assert outcome(a_guard(allowed_hosts=(entry,)), a_request(host=host)) == result
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost", "docker", "", "%2Frun%2Fx.sock"])
+def test_on_a_unix_socket_any_host_will_do(host: str) -> None:
+    assert outcome(a_guard(UNIX), a_request(host=host)) == "shop"
+    assert outcome(a_guard(UNIX), a_request(host=None)) == "bad_request, close"
+
+
+# Methods and framing.
+
+
+@pytest.mark.parametrize("method", [*METHODS.decode().split(", "), "PROPFIND", "get", "PURGE"])
+def test_ordinary_methods_pass(method: str) -> None:
+    assert outcome(a_guard(), a_request(method=method)) == "shop"
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "TRACK", "PRI", "trace", "Connect"])
+@pytest.mark.parametrize("target", ["/shop/x", "*", "evil.example:443", "http://evil.example/"])
+def test_methods_of_forward_proxies_are_refused(method: str, target: str) -> None:
+    denied = a_guard().judge(a_request(target, method=method))
+    assert isinstance(denied, Denied)
+    assert denied.code is ErrorCode.METHOD_NOT_ALLOWED
+    assert denied.close
+    assert denied.allow == METHODS
+
+
+@pytest.mark.parametrize(
+    ("connection", "upgrade", "body", "result"),
+    [
+        ("upgrade", "h2c", True, "bad_request, close"),
+        ("keep-alive, Upgrade", "websocket", True, "bad_request, close"),
+        ("upgrade", "websocket", False, "shop"),
+        ("upgrade", None, True, "shop"),
+        ("close", "h2c", True, "shop"),
+        (None, "h2c", True, "shop"),
+        (None, None, True, "shop"),
+    ],
+)
+def test_a_request_to_switch_protocols_may_not_have_a_body(
+    connection: str | None, upgrade: str | None, body: bool, result: str
+) -> None:
+    named = {"Connection": connection, "Upgrade": upgrade}
+    headers: Any = {name: value for name, value in named.items() if value is not None}
+    assert outcome(a_guard(), a_request(method="POST", body=body, **headers)) == result
+
+
+def test_upgrade_may_be_nominated_by_any_connection_field() -> None:
+    request = a_request(body=True, Connection="close", Upgrade="h2c")
+    request.headers = [*request.headers, (b"connection", b"UPGRADE")]
+    assert outcome(a_guard(), request) == "bad_request, close"
+
+
+# Targets and routes.
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "result"),
+    [
+        ("OPTIONS", "*", "options"),
+        ("GET", "*", "bad_request"),
+        ("GET", "shop", "bad_request"),
+        ("GET", "localhost:8080", "bad_request"),
+        ("GET", "ftp://127.0.0.1:8080/shop", "bad_request"),
+        ("GET", "/shop/../admin", "bad_request"),
+        ("GET", "/shop#x", "bad_request"),
+        ("GET", "/other", "no_route"),
+        ("GET", f"http://{HERE}/shop/x", "shop"),
+        ("GET", f"HTTP://{HERE}/shop/x", "shop"),
+        ("GET", "http://localhost:8080/shop/x", "shop"),
+        ("GET", "http://own.example/x", "hosted"),
+        ("GET", f"http://{HERE}/other", "no_route"),
+        ("GET", f"http://{HERE}", "no_route"),
+        ("GET", f"http://{HERE}/shop/..", "bad_request"),
+        ("GET", "http://evil.example/shop/x", "host_not_allowed"),
+        ("GET", "http://127.0.0.1/shop/x", "host_not_allowed"),
+        ("GET", f"https://{HERE}/shop/x", "host_not_allowed"),
+        ("GET", f"http://evil@{HERE}/shop/x", "bad_request, close"),
+        ("GET", "http:///shop/x", "bad_request, close"),
+        ("GET", f"http://{HERE}#/shop/x", "bad_request, close"),
+    ],
+)
+def test_a_target_leads_to(method: str, target: str, result: str) -> None:
+    assert outcome(a_guard(), a_request(target, method=method)) == result
+
+
+def test_an_absolute_target_does_not_excuse_a_foreign_host() -> None:
+    request = a_request(f"http://{HERE}/shop/x", host="evil.example")
+    assert outcome(a_guard(), request) == "host_not_allowed"
+
+
+# Origin and Fetch Metadata.
+
+
+def expected(method: str, origin: str | None, site: str | None, host: str) -> str:
+    """The rule of contract 3.2, said once more."""
+    own = origin == f"http://{host}"
+    if origin is not None and not own:
+        return "origin_not_allowed"
+    if site == "none" and method not in {"GET", "HEAD"}:
+        return "origin_not_allowed"
+    if site in {"cross-site", "same-site"} and not own:
+        return "origin_not_allowed"
+    return "shop"
+
+
+ORIGINS = [
+    None,
+    "http://127.0.0.1:8080",
+    "http://localhost:8080",
+    "https://127.0.0.1:8080",
+    "http://127.0.0.1",
+    "http://127.0.0.1:8081",
+    "http://127.0.0.1:8080/",
+    "http://evil.example",
+    "http://127.0.0.1:8080.evil.example",
+    "http://127.0.0.1:8080 http://evil.example",
+    "chrome-extension://abcdef",
+    "null",
+    "",
+]
+SITES = [None, "same-origin", "same-site", "cross-site", "none", "from-the-future"]
+NAMES = ["127.0.0.1:8080", "localhost:8080"]
+
+
+@pytest.mark.parametrize(
+    ("method", "origin", "site", "host"),
+    list(itertools.product(["GET", "HEAD", "POST", "OPTIONS"], ORIGINS, SITES, NAMES)),
+)
+def test_a_page_of_another_site_may_not_ask(
+    method: str, origin: str | None, site: str | None, host: str
+) -> None:
+    headers = {"Origin": origin, "Sec_Fetch_Site": site}
+    sent: Any = {name: value for name, value in headers.items() if value is not None}
+    request = a_request(host=host, method=method, **sent)
+    assert outcome(a_guard(), request) == expected(method, origin, site, host)
+
+
+def test_a_page_under_another_of_our_names_is_another_site() -> None:
+    request = a_request(host="localhost:8080", Origin="http://other.localhost:8080")
+    assert outcome(a_guard(), request) == "origin_not_allowed"
+
+
+def test_a_preflight_from_another_site_ends_here() -> None:
+    request = a_request(
+        method="OPTIONS", Origin="https://evil.example", Access_Control_Request_Method="PUT"
+    )
+    denied = a_guard().judge(request)
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.route) == (ErrorCode.ORIGIN_NOT_ALLOWED, "shop")
+
+
+def test_a_websocket_handshake_is_checked_the_same_way() -> None:
+    asks = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    foreign: Any = {**asks, "Origin": "https://evil.example"}
+    own: Any = {**asks, "Origin": f"http://{HERE}"}
+    assert outcome(a_guard(), a_request(**foreign)) == "origin_not_allowed"
+    assert outcome(a_guard(), a_request(**own)) == "shop"
+
+
+def test_two_origins_are_never_ours() -> None:
+    request = a_request(Origin=f"http://{HERE}")
+    request.headers = [*request.headers, (b"origin", f"http://{HERE}".encode())]
+    assert outcome(a_guard(), request) == "origin_not_allowed"
+
+
+@pytest.mark.parametrize("last", ["same-origin", "cross-site"])
+def test_of_two_sites_the_worse_one_counts(last: str) -> None:
+    request = a_request(Sec_Fetch_Site="cross-site")
+    request.headers = [*request.headers, (b"sec-fetch-site", last.encode())]
+    assert outcome(a_guard(), request) == "origin_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("port", "scheme", "host", "origin", "result"),
+    [
+        (80, "http", "localhost", "http://localhost", "shop"),
+        (80, "http", "localhost:80", "http://localhost", "shop"),
+        (80, "http", "LOCALHOST", "http://localhost", "shop"),
+        (80, "http", "localhost", "https://localhost", "origin_not_allowed"),
+        (443, "https", "localhost:443", "https://localhost", "shop"),
+        (443, "https", "localhost", "http://localhost", "origin_not_allowed"),
+        (8080, "http", "localhost:8080", "http://localhost:80", "origin_not_allowed"),
+    ],
+)
+def test_an_origin_leaves_out_the_default_port(
+    port: int, scheme: str, host: str, origin: str, result: str
+) -> None:
+    guard = a_guard(Listener((("127.0.0.1", port),), scheme))
+    assert outcome(guard, a_request(host=host, Origin=origin)) == result
+
+
+def test_an_origin_is_compared_with_the_authority_of_an_absolute_target() -> None:
+    target = "http://localhost:8080/shop/x"
+    assert outcome(a_guard(), a_request(target, Origin="http://localhost:8080")) == "shop"
+    denied = outcome(a_guard(), a_request(target, Origin=f"http://{HERE}"))
+    assert denied == "origin_not_allowed"
+
+
+def test_without_a_host_no_origin_is_ours() -> None:
+    request = a_request(host=None, version="1.0", Origin=f"http://{HERE}")
+    assert outcome(a_guard(), request) == "origin_not_allowed"
+
+
+# The order of contract 3.2: each request has one fault more than the one before it.
+
+
+def test_the_first_station_that_refuses_answers() -> None:
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({}, "shop"),
+        ({"Origin": "null"}, "origin_not_allowed"),
+        ({"target": "/none"}, "no_route"),
+        ({"target": "/none/\x00"}, "bad_request"),
+        ({"host": "evil.example"}, "host_not_allowed"),
+        ({"method": "TRACE"}, "method_not_allowed, close"),
+        ({"body": True, "Connection": "upgrade", "Upgrade": "h2c"}, "bad_request, close"),
+    ]
+    asked: dict[str, Any] = {}
+    for fault, result in faults:
+        asked |= fault
+        assert outcome(a_guard(), a_request(**asked)) == result
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/\x00", "*"])
+def test_the_host_is_checked_before_the_target(target: str) -> None:
+    request = a_request(target, host="evil.example", method="OPTIONS")
+    assert outcome(a_guard(), request) == "host_not_allowed"
+
+
+def test_no_refusal_repeats_what_was_sent() -> None:
+    for request in (a_request(host="marker"), a_request("/marker"), a_request(Origin="marker")):
+        denied = a_guard().judge(request)
+        assert isinstance(denied, Denied)
+        assert "marker" not in repr(denied)

@@ -1,0 +1,22 @@
+"""The command line: one verb a file. This is the only place that prints."""
+
+import sys
+
+from tokenproxy.cli.app import app
+from tokenproxy.cli.output import complain
+from tokenproxy.errors import ConfigError, TokenproxyError
+
+FAILED, WRONG_USAGE = 1, 2  # contract 2, exit codes
+
+
+def main() -> None:
+    """The console script: an error is one sentence on standard error, and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(str(problem))
+        sys.exit(WRONG_USAGE)
+    except TokenproxyError as error:
+        complain(str(error))
+        sys.exit(FAILED)

@@ -1,0 +1,40 @@
+"""All verbs, put together."""
+
+from typing import Annotated
+
+import typer
+
+import tokenproxy
+from tokenproxy.cli.check import check
+from tokenproxy.cli.demo import demo
+from tokenproxy.cli.output import say
+from tokenproxy.cli.run import run
+
+app = typer.Typer(
+    name="tokenproxy",
+    help="A local reverse proxy that injects and refreshes access tokens.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(check)
+app.command()(demo)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        say(f"tokenproxy {tokenproxy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True),
+    ] = False,
+) -> None:
+    """A local reverse proxy that injects and refreshes access tokens."""
+    del version

@@ -1,0 +1,32 @@
+"""The config that a verb works on: named, or found where it usually is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenproxy import environment
+from tokenproxy.cli.output import warn
+from tokenproxy.config.load import find_config, load_config
+from tokenproxy.config.model import Config
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        envvar="TOKENPROXY_CONFIG",
+        help="The config file; else ./tokenproxy.yaml, else ./config.yaml.",
+    ),
+]
+
+
+def read_config(path: Path | None) -> tuple[Path, Config]:
+    """Load the config and print its warnings. Raises ConfigError."""
+    variables = environment.variables()
+    found = path if path is not None else find_config(variables, Path.cwd())
+    loaded = load_config(found, environment=variables)
+    for warning in loaded.warnings:
+        warn(str(warning))
+    return found, loaded.config

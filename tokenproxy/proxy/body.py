@@ -1,0 +1,171 @@
+"""A request's body: read once from the caller, sent once or twice (contract 3.3.3).
+
+The upload starts before the body has arrived whole. What has been read is kept in a spool, in
+memory and past `memory` in an unlinked file, so that a second send gives the spool first and
+then the rest. A body that outgrows `max_body`, or a spool that cannot be written, makes the
+request not replayable, and is no error.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import IO
+
+from tokenproxy.settings.route import Replay
+
+PIECE = 1 << 16  # bytes that are read back from the file at once
+
+Read = Callable[[], Awaitable[bytes]]
+
+
+class BodyGone(Exception):
+    """The body was asked for again and has not been kept."""
+
+
+class Spool:
+    """Bytes that are kept for a replay; `kept` is False once there were too many."""
+
+    def __init__(self, settings: Replay) -> None:
+        self._settings = settings
+        self._memory: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self.size = 0
+        self.kept = True
+
+    def keep(self, piece: bytes) -> None:
+        """Add to what is kept, or give up keeping."""
+        if not self.kept:
+            return
+        self.size += len(piece)
+        try:
+            if self.size > self._settings.max_body:
+                self.drop()
+            elif self._file is None and self.size <= self._settings.memory:
+                self._memory.append(piece)
+            else:
+                self._to_file(piece)
+        except OSError:
+            self.drop()
+
+    def read(self, offset: int) -> bytes:
+        """Some bytes from `offset` on; empty at the end of what is kept.
+
+        Raises:
+            BodyGone: nothing is kept any more, or it cannot be read.
+        """
+        if not self.kept:
+            raise BodyGone
+        if self._file is not None:
+            try:
+                return os.pread(self._file.fileno(), PIECE, offset)
+            except OSError as error:
+                raise BodyGone from error
+        for piece in self._memory:
+            if offset < len(piece):
+                return piece[offset:] if offset else piece
+            offset -= len(piece)
+        return b""
+
+    def drop(self) -> None:
+        """Keep nothing any more."""
+        self.kept = False
+        self._memory.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _to_file(self, piece: bytes) -> None:
+        if self._file is None:
+            # Unbuffered and unlinked: nothing is left behind, whatever happens to us.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._settings.dir)  # noqa: SIM115 - closed by `drop`
+            for earlier in self._memory:
+                _write_all(self._file, earlier)
+            self._memory.clear()
+        _write_all(self._file, piece)
+
+
+def _write_all(file: IO[bytes], piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
+
+
+class Body:
+    """An async iterable of a request's bytes, from the beginning each time it is iterated.
+
+    `read` gives the next bytes from the caller, and none at the end; `length` is the
+    Content-Length in bytes, None where it is unknown. Only the last iteration gives anything:
+    an older one waits for ever, to be cancelled, so that two sends never share the caller's bytes.
+    """
+
+    def __init__(self, read: Read, *, length: int | None, replay: Replay) -> None:
+        self._read = read
+        self._spool = Spool(replay)
+        if length is not None and length > replay.max_body:
+            self._spool.drop()
+        self._reading = asyncio.Lock()
+        self._ended = False
+        self._passes = 0
+        self.bytes_in = 0
+        self.broke_off = False  # by the caller: what it sent is no whole request
+
+    @property
+    def replayable(self) -> bool:
+        """Whether another iteration can begin at the beginning."""
+        return self._spool.kept or self.bytes_in == 0
+
+    def stop(self) -> None:
+        """Give nothing more to the iteration that is under way."""
+        self._passes += 1
+
+    def close(self) -> None:
+        """Give back memory and file."""
+        self._spool.drop()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._passes += 1
+        return _Pass(self, self._passes)
+
+    async def piece(self, number: int, offset: int) -> bytes:
+        """The bytes at `offset` for the iteration of that number; empty at the end."""
+        async with self._reading:
+            if number == self._passes:
+                return await self._at(offset)
+        await asyncio.get_running_loop().create_future()  # for ever: its sender is being cancelled
+        return b""
+
+    async def _at(self, offset: int) -> bytes:
+        if offset < self.bytes_in:
+            return self._spool.read(offset)
+        return b"" if self._ended else await self._next()
+
+    async def _next(self) -> bytes:
+        try:
+            piece = await self._read()
+        except Exception:
+            self.broke_off = True
+            raise
+        self._ended = not piece
+        self.bytes_in += len(piece)
+        self._spool.keep(piece)
+        return piece
+
+
+class _Pass:
+    """One iteration over a body."""
+
+    def __init__(self, body: Body, number: int) -> None:
+        self._body = body
+        self._number = number
+        self._offset = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._body.piece(self._number, self._offset)
+        if not piece:
+            raise StopAsyncIteration
+        self._offset += len(piece)
+        return piece

@@ -1,0 +1,327 @@
+"""One request and its answer, on `aiohttp.web` and `aiohttp.ClientSession`.
+
+Judged by the guard, given a token by its keeper, sent; its answer judged by the route's rules
+and passed on, or the token renewed and the request sent once more. What is decided is decided
+in the pure stations; here it is only done.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+
+from tokenproxy.clock import Clock
+from tokenproxy.errors import SourceUnavailable, TokenproxyError
+from tokenproxy.events import InternalError, Observe, RequestServed
+from tokenproxy.proxy.answers import Answer, ErrorCode, answer, for_error, options_answer
+from tokenproxy.proxy.body import Body
+from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Request
+from tokenproxy.proxy.headers import Caller, Header, to_caller
+from tokenproxy.proxy.legs import CallerBody, Relayed, own_response, send
+from tokenproxy.proxy.matching import MAX_BODY, Verdict
+from tokenproxy.proxy.route import CompiledRoute, Matched, RouteTable
+from tokenproxy.proxy.target import split
+from tokenproxy.proxy.verdict import Step, decide
+from tokenproxy.tokens.slot import Held, Rejection
+
+CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
+
+
+class TokenKeeper(Protocol):
+    """What a request asks of `tokens.keeper.Keeper`."""
+
+    def peek(self) -> Held | None:
+        """A token that may be sent now."""
+
+    async def get(self) -> Held:
+        """A token that may be sent; raises SourceUnavailable or SourceRefused."""
+
+    def rejected(self, generation: int) -> Rejection:
+        """The API did not take that token."""
+
+    async def replaced(self, generation: int) -> Held | None:
+        """A newer token, or None."""
+
+    def renew_behind(self) -> None:
+        """Renew with nobody waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all requests share; `tls` is by the route's name."""
+
+    table: RouteTable
+    keepers: Mapping[str, TokenKeeper]
+    session: aiohttp.ClientSession
+    tls: Mapping[str, ssl.SSLContext | bool]
+    clock: Clock
+    observe: Observe
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as its upstream gets it, but for the credential."""
+
+    route: CompiledRoute
+    headers: list[Header]
+    target: bytes
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, parts: Parts, request: web.BaseRequest) -> None:
+        self._parts = parts
+        self._request = request
+        self._headers: list[Header] = list(request.raw_headers)
+        self._target = request.raw_path.encode("utf-8", "surrogateescape")
+        self._reading: CallerBody | None = None
+        self._body: Body | None = None
+        self._route: CompiledRoute | None = None
+        self._upstream: aiohttp.ClientResponse | None = None
+        self._status = CALLER_LEFT
+        self._code: str | None = None
+        self._bytes_out = 0
+        self._replayed = False
+
+    # -- the stations ------------------------------------------------------------------------
+
+    async def answer(self, guard: Guard) -> web.StreamResponse:
+        """Judge the request, and forward it or say why not."""
+        match guard.judge(self._judged()):
+            case Denied() as denied:
+                return self._deny(denied)
+            case OptionsAsked():
+                return self._own(options_answer())
+            case Matched(route, target):
+                self._route = route
+                return await self._forward_safely(route, target)
+
+    async def _forward_safely(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
+        try:
+            return await self._forward(route, target)
+        except TokenproxyError as error:
+            return self._fail(error)
+        except ConnectionError:
+            raise  # the caller has gone
+        except Exception as error:  # noqa: BLE001 - a fault of our own: told, and answered with 500
+            self._parts.observe(InternalError(route.name, type(error).__name__))
+            return self._fail(error)
+
+    async def _forward(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
+        self._body = self._open_body(route)
+        fields = route.headers.to_upstream(
+            self._headers, version=self._version, caller=self._caller()
+        )
+        outgoing = Outgoing(route, fields, target)
+        if route.settings.credential is None:
+            return await self._relay(await self._send(route, fields, target))
+        keeper = self._parts.keepers[route.settings.credential]
+        held = keeper.peek() or await keeper.get()
+        upstream = await self._send_with(held, outgoing)
+        return await self._settle(upstream, keeper, held, outgoing)
+
+    async def _settle(
+        self,
+        upstream: aiohttp.ClientResponse,
+        keeper: TokenKeeper,
+        held: Held,
+        outgoing: Outgoing,
+    ) -> web.StreamResponse:
+        """What becomes of the first answer."""
+        rejects, begun = await self._rejects(outgoing.route, upstream)
+        rejection = keeper.rejected(held.generation) if rejects else None
+        replayable = self._body is None or self._body.replayable
+        match decide(rejection, attempt=1, replayable=replayable):
+            case Step.FORWARD:
+                return await self._relay(upstream, begun)
+            case Step.RENEW_AND_FORWARD:
+                keeper.renew_behind()
+                return await self._relay(upstream, begun)
+            case Step.RENEW_AND_RESEND | Step.RESEND_WITH_NEWER:
+                newer = await self._newer(keeper, held)
+                if newer is None:
+                    return await self._relay(upstream, begun)
+                return await self._resend(upstream, newer, outgoing)
+
+    async def _resend(
+        self, upstream: aiohttp.ClientResponse, newer: Held, outgoing: Outgoing
+    ) -> web.StreamResponse:
+        """Once more, with the newer token; whatever the answer is, it goes on."""
+        upstream.close()
+        await upstream.wait_for_close()  # its upload has ended: the body is free for the next
+        self._replayed = True
+        return await self._relay(await self._send_with(newer, outgoing))
+
+    async def _newer(self, keeper: TokenKeeper, held: Held) -> Held | None:
+        """A newer token, while the first answer is held unread and the upload stands still."""
+        if self._body is not None:
+            self._body.stop()
+        return await keeper.replaced(held.generation)
+
+    async def _rejects(
+        self, route: CompiledRoute, upstream: aiohttp.ClientResponse
+    ) -> tuple[bool, bytes]:
+        """Whether the answer rejects the token, and what had to be read of it to know."""
+        match route.refresh.by_head(upstream.status, upstream.raw_headers):
+            case Verdict.REJECTED:
+                return True, b""
+            case Verdict.ACCEPTED:
+                return False, b""
+            case Verdict.NEEDS_BODY:
+                begun, complete = await _beginning(upstream)
+                rejects = route.refresh.by_body(
+                    upstream.status, upstream.raw_headers, begun, complete=complete
+                )
+                return rejects, begun
+
+    # -- towards the upstream ----------------------------------------------------------------
+
+    async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
+        route = outgoing.route
+        try:
+            fields, target = route.injector.apply(
+                outgoing.headers, outgoing.target, held.token.access.reveal()
+            )
+        except ValueError as error:
+            raise SourceUnavailable("the token cannot be put where 'inject' says") from error
+        return await self._send(route, fields, target)
+
+    async def _send(
+        self, route: CompiledRoute, headers: list[Header], target: bytes
+    ) -> aiohttp.ClientResponse:
+        self._upstream = await send(
+            self._parts.session,
+            route,
+            tls=self._parts.tls[route.name],
+            method=self._request.method,
+            target=target,
+            headers=headers,
+            body=self._body,
+        )
+        return self._upstream
+
+    def _open_body(self, route: CompiledRoute) -> Body | None:
+        if not self._request.body_exists:
+            return None
+        self._reading = CallerBody(self._request)
+        length = self._request.content_length
+        return Body(self._reading.read, length=length, replay=route.settings.replay)
+
+    # -- towards the caller ------------------------------------------------------------------
+
+    async def _relay(
+        self, upstream: aiohttp.ClientResponse, begun: bytes = b""
+    ) -> web.StreamResponse:
+        """Pass the answer on, `begun` being what was read of it; one that breaks off, does here."""
+        response = Relayed(upstream.status, upstream.reason or "", to_caller(upstream.raw_headers))
+        self._status = upstream.status
+        if self._reading is not None:
+            self._reading.answered()
+        if self._version == "1.0" and response.content_length is None:
+            response.force_close()
+        await response.prepare(self._request)
+        try:
+            piece = begun or await upstream.content.readany()
+            while piece:
+                self._bytes_out += len(piece)
+                await response.write(piece)
+                piece = await upstream.content.readany()
+        except (aiohttp.ClientError, OSError):
+            self._abort()
+        return response
+
+    def _abort(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+    def _deny(self, denied: Denied) -> web.StreamResponse:
+        return self._own(
+            answer(
+                denied.code,
+                detail=denied.detail,
+                route=denied.route,
+                allow=denied.allow,
+                close=denied.close,
+            ),
+            denied.code,
+        )
+
+    def _fail(self, error: Exception) -> web.StreamResponse:
+        route = self._route.name if self._route is not None else None
+        if self._body is not None and self._body.broke_off:
+            detail = "The request's body broke off, or is framed badly."
+            own = answer(ErrorCode.BAD_REQUEST, detail=detail, route=route, close=True)
+            return self._own(own, ErrorCode.BAD_REQUEST)
+        fault = for_error(error)
+        own = answer(
+            fault.code,
+            detail=fault.detail,
+            route=route,
+            retry_after=fault.retry_after,
+            proxy_error=fault.proxy_error,
+        )
+        return self._own(own, fault.code)
+
+    def _own(self, own: Answer, code: ErrorCode | None = None) -> web.StreamResponse:
+        self._status = own.status
+        self._bytes_out = len(own.body)
+        self._code = code.value if code is not None else None
+        return own_response(own)
+
+    # -- about the request -------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back what the request used, whether or not it came to its end."""
+        if self._upstream is not None and not self._upstream.closed:
+            self._upstream.close()
+        if self._body is not None:
+            self._body.close()
+
+    def report(self, seconds: float) -> RequestServed:
+        """The event that tells of this request."""
+        return RequestServed(
+            route=self._route.name if self._route is not None else "",
+            method=self._request.method,
+            path=split(self._target)[0].decode("ascii", "backslashreplace"),
+            status=self._status,
+            seconds=seconds,
+            bytes_in=self._body.bytes_in if self._body is not None else 0,
+            bytes_out=self._bytes_out,
+            replayed=self._replayed,
+            code=self._code,
+        )
+
+    @property
+    def _version(self) -> str:
+        return f"{self._request.version.major}.{self._request.version.minor}"
+
+    def _judged(self) -> Request:
+        return Request(
+            method=self._request.method.encode("ascii", "surrogateescape"),
+            target=self._target,
+            headers=self._headers,
+            version=self._version,
+            has_body=self._request.body_exists,
+        )
+
+    def _caller(self) -> Caller:
+        return Caller(address=self._request.remote or None, scheme=self._request.scheme)
+
+
+async def _beginning(upstream: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """What of an answer's body a matcher may look at, and whether that is all."""
+    begun = bytearray()
+    try:
+        while len(begun) <= MAX_BODY:
+            piece = await upstream.content.readany()
+            if not piece:
+                return bytes(begun), True
+            begun += piece
+    except (aiohttp.ClientError, OSError):
+        pass  # met again, and answered, by whoever passes the rest on
+    return bytes(begun), False

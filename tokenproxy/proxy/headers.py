@@ -1,0 +1,219 @@
+"""Header rules, both ways (contract 3.1, RFC 9110 7.6).
+
+Fields are `(name, value)` in bytes, in their order, with repeats and in their own spelling;
+what no rule names goes on as it came. The credential is no business of this module: the
+injector takes a caller's own away and puts ours in, last of all.
+
+What happens to a field is decided by its name alone, once for each spelling: `NameTable`
+remembers. The one exception is what a `Connection` field nominates, which is different from
+message to message and nearly always nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal, TypeVar
+
+Header = tuple[bytes, bytes]
+F = TypeVar("F")
+
+# RFC 9110 7.6.1, with HTTP2-Settings (RFC 7540 3.2.1) and Trailer (6.6.2: trailers stop here).
+# Proxy-Authorization is for the proxy that asked for it (11.7.2), Proxy-Authenticate and
+# Proxy-Authentication-Info are for the client that chose that proxy (11.7.1, 11.7.3): each
+# has a meaning in one direction, and none has one beyond this hop.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+CLIENT_KEY = b"x-tokenproxy-key"
+
+_NEVER_NOMINATED = frozenset({b"content-length", b"host", b"transfer-encoding"})
+# RFC 9110 7.6.3: the version as received; a field after the others extends their list.
+_VIA, _VIA_OLD = (b"Via", b"1.1 tokenproxy"), (b"Via", b"1.0 tokenproxy")
+_TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+_REMEMBERED_NAMES = 256  # callers use a few dozen; the rest are made up, and not worth keeping
+_REMEMBERED_LENGTH = 64
+
+
+class NameTable(dict[bytes, F]):
+    """A rule over lower-case field names, its results remembered for each spelling.
+
+    It holds a bounded number of short names, so that made-up ones cost time, not memory.
+    """
+
+    __slots__ = ("_rule",)
+
+    def __init__(self, rule: Callable[[bytes], F]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, name: bytes) -> F:
+        result = self._rule(name.lower())
+        if len(self) >= _REMEMBERED_NAMES:
+            self.clear()
+        if len(name) <= _REMEMBERED_LENGTH:
+            self[name] = result
+        return result
+
+
+def dashed(name: bytes) -> bytes:
+    """The name as WSGI and CGI servers see it, who do not tell `_` from `-`; in lower case."""
+    return name.lower().replace(b"_", b"-")
+
+
+def nominated(connection: Iterable[bytes]) -> set[bytes]:
+    """Lower-case names that `Connection` values nominate, as far as they may (RFC 9110 7.6.1).
+
+    Content-Length, Transfer-Encoding and Host are needed to read the message at all.
+    """
+    names = {name.strip(b" \t").lower() for value in connection for name in value.split(b",")}
+    return names - _NEVER_NOMINATED
+
+
+class _Fate(Enum):
+    KEPT = auto()
+    DROPPED = auto()
+    CONNECTION = auto()
+    HOST = auto()
+
+
+_KEPT, _CONNECTION, _HOST = _Fate.KEPT, _Fate.CONNECTION, _Fate.HOST
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent the request, as far as `forwarded: set` tells the upstream."""
+
+    address: str | None  # without port or brackets; None on a unix socket
+    scheme: str = "http"
+
+
+class RequestRules:
+    """What a route does to the header fields of requests, compiled.
+
+    `authority` is the upstream's own Host; `forwarded` and `via` are the route's settings.
+    """
+
+    __slots__ = ("_fates", "_host", "_sets_forwarded", "_via")
+
+    def __init__(
+        self, *, authority: bytes, forwarded: Literal["drop", "keep", "set"], via: bool
+    ) -> None:
+        self._host = (b"Host", authority)
+        self._sets_forwarded = forwarded == "set"
+        self._via = via
+        self._fates = NameTable(lambda name: _fate(name, keeps_forwarded=forwarded == "keep"))
+
+    def to_upstream(
+        self, headers: Sequence[Header], *, version: str, caller: Caller
+    ) -> list[Header]:
+        """The fields that go on, the upstream's Host first; the credential is not among them.
+
+        `version` is the request's own ("1.0", "1.1"). Content-Length is kept as it came;
+        Transfer-Encoding is left to who frames the body.
+        """
+        fates = self._fates
+        kept = [self._host]
+        connection: list[bytes] = []
+        host = None
+        for field in headers:
+            fate = fates[field[0]]
+            if fate is _KEPT:
+                kept.append(field)
+            elif fate is _CONNECTION:
+                connection.append(field[1])
+            elif fate is _HOST:
+                host = field[1]
+        _remove_nominated(kept, connection)
+        if self._sets_forwarded:
+            kept += _forwarded_fields(caller, host)
+        if self._via:
+            kept.append(_VIA_OLD if version == "1.0" else _VIA)
+        return kept
+
+
+def to_caller(headers: Sequence[Header]) -> list[Header]:
+    """The fields of an answer, 1xx included, that go on to the caller.
+
+    Content-Length is kept as it came; Transfer-Encoding is left to who frames the body.
+    """
+    kept: list[Header] = []
+    connection: list[bytes] = []
+    for field in headers:
+        fate = _ANSWER_FATES[field[0]]
+        if fate is _KEPT:
+            kept.append(field)
+        elif fate is _CONNECTION:
+            connection.append(field[1])
+    _remove_nominated(kept, connection)
+    return kept
+
+
+def _fate(name: bytes, *, keeps_forwarded: bool) -> _Fate:
+    if name == b"host":
+        return _Fate.HOST
+    if name == b"connection":
+        return _Fate.CONNECTION
+    if name == b"content-length":
+        return _Fate.KEPT
+    name = dashed(name)
+    if name in HOP_BY_HOP or name in {b"content-length", CLIENT_KEY}:
+        return _Fate.DROPPED
+    if not keeps_forwarded and (name == b"forwarded" or name.startswith(b"x-forwarded-")):
+        return _Fate.DROPPED
+    return _Fate.KEPT
+
+
+def _answer_fate(name: bytes) -> _Fate:
+    if name == b"connection":
+        return _Fate.CONNECTION
+    return _Fate.DROPPED if name in HOP_BY_HOP else _Fate.KEPT
+
+
+_ANSWER_FATES = NameTable(_answer_fate)
+_NOMINATES_NOTHING = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"upgrade", b"Upgrade"})
+
+
+def _remove_nominated(kept: list[Header], connection: list[bytes]) -> None:
+    """Take out of `kept` what the message's own Connection fields name.
+
+    The Host put there by us is in no danger: it cannot be nominated.
+    """
+    if not connection or _NOMINATES_NOTHING.issuperset(connection):
+        return
+    names = nominated(connection)
+    kept[:] = [field for field in kept if field[0].lower() not in names]
+
+
+def _forwarded_fields(caller: Caller, host: bytes | None) -> list[Header]:
+    """X-Forwarded-* and RFC 7239's Forwarded, saying the same."""
+    scheme = caller.scheme.encode()
+    address = None if caller.address is None else caller.address.partition("%")[0].encode()
+    node = b"unknown" if address is None else b"[%b]" % address if b":" in address else address
+    old = [
+        (b"X-Forwarded-For", address),
+        (b"X-Forwarded-Host", host),
+        (b"X-Forwarded-Proto", scheme),
+    ]
+    pairs = [(b"for", node), (b"host", host), (b"proto", scheme)]
+    new = b";".join(b"%b=%b" % (name, _quoted(value)) for name, value in pairs if value)
+    return [(name, value) for name, value in old if value] + [(b"Forwarded", new)]
+
+
+def _quoted(value: bytes) -> bytes:
+    """A token as it is, anything else (`[::1]`, `localhost:8080`) as a quoted-string."""
+    if not value.translate(None, _TOKEN_CHARS):
+        return value
+    return b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')

@@ -1,0 +1,128 @@
+"""The log: events as lines on standard error (contract 6).
+
+No line ever holds a token, a secret or a query. What callers and issuers sent is escaped, so
+that it can neither break a line nor move a cursor.
+"""
+
+import dataclasses
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from tokenproxy.config.process import Log
+from tokenproxy.events import (
+    Event,
+    InternalError,
+    LoginRequired,
+    NotPersisted,
+    Observe,
+    Persisted,
+    RenewalFailed,
+    RequestServed,
+    StoreTrouble,
+    TokenRejected,
+    TokenRenewed,
+    TokenTakenUp,
+)
+
+MILLISECONDS = 1000
+
+
+def open_log(settings: Log, stream: TextIO = sys.stderr) -> FilteringBoundLogger:
+    """A logger that writes to `stream` as the settings say; nothing global is changed."""
+    level: int = logging.getLevelNamesMapping()[settings.level.upper()]
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=_processors(_format(settings.format, stream), stream),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    return logger
+
+
+def _format(wanted: Literal["auto", "console", "json"], stream: TextIO) -> str:
+    if wanted == "auto":
+        return "console" if stream.isatty() else "json"
+    return wanted
+
+
+def _processors(form: str, stream: TextIO) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=form == "json"),
+    ]
+    if form == "json":
+        return [*shared, structlog.processors.JSONRenderer()]
+    return [*shared, _escape, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+
+
+def _escape(
+    logger: Any, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    del logger, method
+    return {
+        key: value.encode("unicode_escape").decode() if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+# Level and name of each event; its fields are the event's own.
+LINES: dict[type[Event], tuple[int, str]] = {
+    RequestServed: (logging.INFO, "request"),
+    TokenRenewed: (logging.INFO, "renewed"),
+    TokenTakenUp: (logging.INFO, "taken_up"),
+    TokenRejected: (logging.INFO, "rejected"),
+    RenewalFailed: (logging.WARNING, "renewal_failed"),
+    LoginRequired: (logging.ERROR, "login_required"),
+    NotPersisted: (logging.WARNING, "not_persisted"),
+    Persisted: (logging.INFO, "persisted"),
+    StoreTrouble: (logging.WARNING, "store_trouble"),
+    InternalError: (logging.ERROR, "internal_error"),
+}
+
+
+def subscriber(log: FilteringBoundLogger) -> Observe:
+    """What writes each event to `log`."""
+
+    def write(event: Event) -> None:
+        level, name = LINES[type(event)]
+        log.log(level, name, **_fields(event))
+
+    return write
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """The event's fields that say something; times that it took as `ms`."""
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(event):
+        value = getattr(event, field.name)
+        if field.name == "seconds":
+            fields["ms"] = round(value * MILLISECONDS, 1)
+        elif isinstance(value, float):
+            fields[field.name] = round(value, 1)
+        elif value is not None:
+            fields[field.name] = value
+    return fields
+
+
+class ForeignLog(logging.Handler):
+    """What libraries log, as one event a line: their template without its arguments.
+
+    The arguments can hold what callers and servers sent.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        kind = record.exc_info[0] if record.exc_info else None
+        self._log.warning(
+            "library",
+            logger=record.name,
+            message=str(record.msg).split("\n", 1)[0],
+            error=kind.__name__ if kind else None,
+        )

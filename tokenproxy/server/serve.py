@@ -1,0 +1,120 @@
+"""Serve a config until a signal says to stop, then drain.
+
+SIGTERM and SIGINT begin the shutdown: after `shutdown_delay` the listeners close, requests in
+flight get `shutdown_grace` seconds, and a renewal under way is finished and stored. A second
+signal ends it now.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from tokenproxy.config.model import Config
+from tokenproxy.runtime import Runtime, World
+from tokenproxy.server.listeners import Bound, bind
+from tokenproxy.server.log import ForeignLog, open_log, subscriber
+from tokenproxy.server.protocol import Server
+from tokenproxy.tasks import cancelled, done_within, spawn
+
+Announce = Callable[[str], None]
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LAST_MOMENT = 0.5  # seconds for handlers that were told to end
+
+
+def run(config: Config, announce: Announce) -> None:
+    """Serve until a signal comes; `announce` is given one line a listener.
+
+    Raises:
+        ListenError: an address cannot be had.
+        ConfigError: a file that the config names cannot be used.
+    """
+    log = open_log(config.log, sys.stderr)
+    with _library_logs(ForeignLog(log)), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        world = replace(World(), observe=subscriber(log))
+        runner.run(_serve_until_told(config, world, announce))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where there is one; None for asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every machine
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve_until_told(config: Config, world: World, announce: Announce) -> None:
+    stopping, ending = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (ending if stopping.is_set() else stopping).set()
+
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, told)
+    serving = spawn(serve(config, world, announce, stopping), name="serve")
+    end = spawn(ending.wait(), name="a second signal")
+    try:
+        await asyncio.wait({serving, end}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancelled(end, serving)
+    if not serving.cancelled():
+        serving.result()
+
+
+async def serve(config: Config, world: World, announce: Announce, stopping: asyncio.Event) -> None:
+    """Serve until `stopping` is set, then drain and give everything back."""
+    with _listeners(config) as listeners:
+        async with Runtime(config, world, close_grace=config.shutdown_grace) as runtime:
+            server = Server(runtime.handler, world.observe)
+            accepting = await _accept(server, listeners)
+            for listener in listeners:
+                announce(f"listening on {listener.url}")
+            await stopping.wait()
+            await asyncio.sleep(config.shutdown_delay)
+            for listening in accepting:
+                listening.close()
+            await _drain(server, config.shutdown_grace)
+
+
+async def _accept(server: Server, listeners: list[Bound]) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    return [
+        await loop.create_server(server, sock=one)
+        if listener.path is None
+        else await loop.create_unix_server(server, sock=one)
+        for listener in listeners
+        for one in listener.sockets
+    ]
+
+
+async def _drain(server: Server, grace: float) -> None:
+    """Idle connections end at once, the others with their answer, or after `grace` seconds."""
+    server.pre_shutdown()
+    drained = spawn(server.shutdown(grace), name="drain")
+    await done_within(drained, grace + LAST_MOMENT, asyncio.sleep)
+    await cancelled(drained)
+
+
+@contextlib.contextmanager
+def _listeners(config: Config) -> Iterator[list[Bound]]:
+    with contextlib.ExitStack() as stack:
+        bound: list[Bound] = []
+        for address in config.listen:
+            bound.append(bind(address))
+            stack.callback(bound[-1].close)
+        yield bound
+
+
+@contextlib.contextmanager
+def _library_logs(handler: logging.Handler) -> Iterator[None]:
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
