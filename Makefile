@@ -1,0 +1,52 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11+, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOAK_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format soak clean
+
+help: ## Show what there is to make
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tokenproxy needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group check
+	@touch $@
+
+demo: $(VENV)/.installed ## Watch the main job on an embedded issuer and API, until Ctrl-C
+	@$(BIN)/tokenproxy demo $(DEMO_ARGS)
+
+test: $(VENV)/.test ## Run all tests but the long ones
+	$(BIN)/python -m pytest --numprocesses auto -m "not soak" --cov --cov-report term $(TEST_ARGS)
+
+check: $(VENV)/.check ## Format and lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.check ## Put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+soak: $(VENV)/.test ## Run what needs minutes: kills, races, load
+	$(BIN)/python -m pytest -m soak --timeout 600 $(SOAK_ARGS)
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
