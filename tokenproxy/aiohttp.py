@@ -21,9 +21,9 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from multidict import CIMultiDict
 from yarl import URL
 
-from tokenproxy import environment
 from tokenproxy.config.load import load_config
 from tokenproxy.config.model import Config
+from tokenproxy.environment import variables
 from tokenproxy.errors import ConfigError
 from tokenproxy.proxy.answers import ErrorCode, answer
 from tokenproxy.proxy.headers import Header
@@ -205,4 +205,4 @@ def _can_be_sent_again(request: ClientRequest) -> bool:
 def _loaded(config: AnyConfig) -> Config:
     if isinstance(config, Config):
         return config
-    return load_config(config, environment=environment.variables()).config
+    return load_config(config, environment=variables()).config

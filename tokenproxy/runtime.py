@@ -15,9 +15,9 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from tokenproxy import environment
 from tokenproxy.clock import Clock, SystemClock, system_random
 from tokenproxy.config.model import Config
+from tokenproxy.environment import state_folder, variables
 from tokenproxy.events import Event, Observe
 from tokenproxy.proxy import legs
 from tokenproxy.proxy.exchange import Parts
@@ -45,8 +45,8 @@ class World:
 
     clock: Clock = field(default_factory=SystemClock)
     random: Random = field(default_factory=system_random)
-    variables: Mapping[str, str] = field(default_factory=environment.variables)
-    state_folder: Path = field(default_factory=environment.state_folder)
+    variables: Mapping[str, str] = field(default_factory=variables)
+    state_folder: Path = field(default_factory=state_folder)
     observe: Observe = unheard
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tokenproxy import environment
 from tokenproxy.cli.output import warn
 from tokenproxy.config.load import find_config, load_config
 from tokenproxy.config.model import Config
+from tokenproxy.environment import variables
 
 ConfigOption = Annotated[
     Path | None,
@@ -24,9 +24,9 @@ ConfigOption = Annotated[
 
 def read_config(path: Path | None) -> tuple[Path, Config]:
     """Load the config and print its warnings. Raises ConfigError."""
-    variables = environment.variables()
-    found = path if path is not None else find_config(variables, Path.cwd())
-    loaded = load_config(found, environment=variables)
+    environment = variables()
+    found = path if path is not None else find_config(environment, Path.cwd())
+    loaded = load_config(found, environment=environment)
     for warning in loaded.warnings:
         warn(str(warning))
     return found, loaded.config

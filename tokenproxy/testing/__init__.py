@@ -1,0 +1,79 @@
+"""Doubles of an issuer and an API, for tests and the demo; real servers, and a movable clock.
+
+    with running(Issuer(access_life=5)) as issuer, running(Api(issuer)) as api:
+        ...  # issuer.url, api.url; issuer.fail_next(1, faults.TOO_MANY); api.requests[-1]
+
+In a coroutine the same is `async with Issuer() as issuer:`. `faults` holds the ways in which an
+issuer can fail. Nothing here imports aiohttp before one of the names is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenproxy.testing import faults
+    from tokenproxy.testing.api import Api, Received
+    from tokenproxy.testing.clock import ManualClock
+    from tokenproxy.testing.issuer import Call, Endpoint, Issuer
+    from tokenproxy.testing.ledger import User, Verdict
+    from tokenproxy.testing.places import (
+        ErrorInBody,
+        Forbidden,
+        InBasic,
+        InCookie,
+        InHeader,
+        InQuery,
+        Unauthorized,
+    )
+    from tokenproxy.testing.serving import running
+
+__all__ = [
+    "Api",
+    "Call",
+    "Endpoint",
+    "ErrorInBody",
+    "Forbidden",
+    "InBasic",
+    "InCookie",
+    "InHeader",
+    "InQuery",
+    "Issuer",
+    "ManualClock",
+    "Received",
+    "Unauthorized",
+    "User",
+    "Verdict",
+    "faults",
+    "running",
+]
+
+_HOMES = {
+    "Api": "api",
+    "Call": "issuer",
+    "Endpoint": "issuer",
+    "ErrorInBody": "places",
+    "Forbidden": "places",
+    "InBasic": "places",
+    "InCookie": "places",
+    "InHeader": "places",
+    "InQuery": "places",
+    "Issuer": "issuer",
+    "ManualClock": "clock",
+    "Received": "api",
+    "Unauthorized": "places",
+    "User": "ledger",
+    "Verdict": "ledger",
+    "running": "serving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "faults":
+        return importlib.import_module(f"{__name__}.faults")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,108 @@
+"""Starts and stops aiohttp applications on loopback, in this loop or in a thread of their own."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+LOOPBACK = "127.0.0.1"
+SHUTDOWN_GRACE = 0.05  # a test that ends waits for nobody: what still runs then is cancelled
+
+
+@asynccontextmanager
+async def listening(app: web.Application, *, port: int = 0) -> AsyncIterator[str]:
+    """Serve `app` on loopback and give its URL, with no slash at its end; port 0 picks a free one.
+
+    Bodies reach the handlers as they were sent, and a handler ends when its caller goes away.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,
+        shutdown_timeout=SHUTDOWN_GRACE,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, LOOPBACK, port)
+        await site.start()
+        yield f"http://{LOOPBACK}:{site.port}"
+    finally:
+        await runner.cleanup()
+
+
+class Served(ABC):
+    """A double that serves inside `async with`; entered again, it is back at the same URL."""
+
+    def __init__(self, *, port: int = 0) -> None:
+        self._port = port
+        self._url: str | None = None
+        self._running = AsyncExitStack()
+
+    @abstractmethod
+    def application(self) -> web.Application:
+        """A new application over this double's state."""
+
+    @property
+    def url(self) -> str:
+        """Where it serves or has served, with no slash at its end.
+
+        Raises:
+            RuntimeError: it was never started.
+        """
+        if self._url is None:
+            name = type(self).__name__
+            raise RuntimeError(f"this {name} has no URL yet: enter it with 'async with' or running")
+        return self._url
+
+    async def __aenter__(self) -> Self:
+        serving = listening(self.application(), port=self._port)
+        self._url = await self._running.enter_async_context(serving)
+        self._port = urlsplit(self._url).port or 0
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._running.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(url={self._url!r})"
+
+
+S = TypeVar("S", bound=AbstractAsyncContextManager[Any])
+
+
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """Enter `server` on a loop and a thread of its own, so that any test can use its URL."""
+    started: Future[Callable[[], object]] = Future()
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenproxy-testing") as pool:
+        ended = pool.submit(lambda: asyncio.run(_hold(server, started)))
+        either: list[Future[Any]] = [started, ended]
+        wait(either, return_when=FIRST_COMPLETED)
+        if not started.done():
+            ended.result()  # raises what kept it from starting
+        try:
+            yield server
+        finally:
+            started.result()()
+            ended.result()
+
+
+async def _hold(
+    server: AbstractAsyncContextManager[Any], started: Future[Callable[[], object]]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with server:
+        started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
+        await stop.wait()
