@@ -1,0 +1,48 @@
+"""SIGTERM: what is in flight ends well, and so does the program."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.e2e.conftest import ProxyFactory
+from tests.e2e.test_failing_well import config, until
+from tokenproxy.testing import Api, Issuer, running
+
+CALLERS = 8
+
+
+def test_requests_in_flight_end_and_new_ones_are_refused(
+    proxy: ProxyFactory, client: requests.Session
+) -> None:
+    with running(Issuer()) as issuer, running(Api(issuer)) as api:
+        program = proxy(config(issuer, api))
+        url = f"{program.url}/stream?n=10&interval=0.1"
+        with ThreadPoolExecutor(CALLERS) as pool:
+            streams = [pool.submit(requests.get, url, timeout=30) for _ in range(CALLERS)]
+            until(lambda: len(api.requests) == CALLERS)
+
+            code = program.terminate()
+
+            answers = [stream.result() for stream in streams]
+
+    assert code == 0
+    assert {answer.text.count("data:") for answer in answers} == {10}
+    with pytest.raises(requests.ConnectionError):
+        client.get(url, timeout=5)
+
+
+def test_a_stream_that_outlives_the_grace_is_broken_off_and_not_ended(
+    proxy: ProxyFactory,
+) -> None:
+    with running(Issuer()) as issuer, running(Api(issuer)) as api:
+        program = proxy(config(issuer, api, shutdown_grace="200ms"))
+        url = f"{program.url}/stream?n=1000&interval=0.05"
+        with requests.get(url, timeout=30, stream=True) as response:
+            pieces = response.iter_content(None)
+            next(pieces)
+
+            assert program.terminate() == 0
+
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(pieces)
