@@ -1,11 +1,11 @@
 """What the process as a whole can be told: listeners, shutdown and the log (contract 1)."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from tokenproxy.settings.base import Duration, NonEmpty, Settings
+from tokenproxy.settings.base import Duration, NonEmpty, Settings, one_is_a_list_of_one
 from tokenproxy.settings.route import is_loopback
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>\d{1,5})")
@@ -36,7 +36,25 @@ def _address(text: str) -> str:
     return text
 
 
+def _listed(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
+            "is a port alone: write it with its address, as in 127.0.0.1:8080"
+        )
+    return one_is_a_list_of_one(value)
+
+
+def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    fixed = [address for address in addresses if not address.endswith(":0")]
+    if len(set(fixed)) < len(fixed):
+        raise ValueError("names the same address twice")
+    return addresses
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[
+    tuple[Address, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_each_once)
+]
 
 
 class Log(Settings):
@@ -49,21 +67,9 @@ class Log(Settings):
 class Process(Settings):
     """The top-level keys that are about the process."""
 
-    listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("127.0.0.1:8080",)
+    listen: Addresses = ("127.0.0.1:8080",)
     admin: None = None
     shutdown_delay: Duration = 0.0
     shutdown_grace: Duration = 30.0
     allowed_hosts: tuple[NonEmpty, ...] = ()
     log: Log = Log()
-
-    @field_validator("listen", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _no_address_twice(self) -> Self:
-        fixed = [address for address in self.listen if not address.endswith(":0")]
-        if len(set(fixed)) < len(fixed):
-            raise ValueError("listens on the same address twice: remove one from 'listen'")
-        return self

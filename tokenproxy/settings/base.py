@@ -1,6 +1,7 @@
 """What all settings share: frozen models, units, paths, secrets and URLs."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -11,13 +12,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     SecretStr,
     ValidationInfo,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from tokenproxy.units import parse_duration, parse_size
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # RFC 9110 5.5: no controls
 
 
 class Settings(BaseModel):
@@ -26,6 +31,41 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A pattern that a text must match whole, with the sentence for one that does not."""
+
+    pattern: str
+    sentence: str
+
+    def check(self, text: str) -> str:
+        """The text itself, or ValueError with the sentence."""
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(self.sentence)
+        return text
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+
+def one_is_a_list_of_one(value: Any) -> Any:
+    """For keys that take a list: what stands alone is a list of itself; nothing stays nothing."""
+    return value if value is None or isinstance(value, (list, tuple)) else [value]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # to pydantic, and to Python, true is 1
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
 
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
@@ -68,6 +108,12 @@ def _not_empty(text: SecretStr) -> SecretStr:
     return text
 
 
+def _is_field_value(text: SecretStr) -> SecretStr:
+    if not _FIELD_VALUE.fullmatch(text.get_secret_value()):
+        raise ValueError("holds a line break or control character, which no header may have")
+    return text
+
+
 _UNIT_SCHEMA: dict[str, Any] = {"type": ["string", "number"]}
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(json_schema_extra=_UNIT_SCHEMA)]
@@ -78,7 +124,22 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 SecretText = Annotated[SecretStr, AfterValidator(_not_empty)]
 TokenText = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_is_token)]
-HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-FieldPath = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
-
-CredentialName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+HeaderText = Annotated[SecretStr, AfterValidator(_is_field_value)]
+HeaderName = Annotated[
+    str,
+    Shaped(
+        r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",  # RFC 9110 5.6.2, token
+        "is no name: use letters, digits, '-' and '_'",
+    ),
+]
+FieldPath = Annotated[
+    str, Shaped(r"[^.]+(\.[^.]+)*", "must be names with dots between them, as in data.accessToken")
+]
+CredentialName = Annotated[
+    str,
+    Shaped(
+        r"[a-z0-9_-]+", "is no name for a credential: use lower-case letters, digits, '_' and '-'"
+    ),
+]

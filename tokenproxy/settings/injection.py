@@ -2,16 +2,22 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Tag
 
-from tokenproxy.settings.base import HeaderName, NonEmpty, Settings
+from tokenproxy.settings.base import HeaderName, NonEmpty, Settings, Shaped
 
 
 class HeaderInjection(Settings):
     """`{token}` in `value` stands for the token."""
 
     header: HeaderName = "Authorization"
-    value: Annotated[str, Field(pattern=r"^[\x20-\x7e]*\{token\}[\x20-\x7e]*$")] = "Bearer {token}"
+    value: Annotated[
+        str,
+        Shaped(
+            r"[\x20-\x7e]*\{token\}[\x20-\x7e]*",
+            "must be plain ASCII that holds '{token}', as in \"Bearer {token}\"",
+        ),
+    ] = "Bearer {token}"
 
 
 class QueryInjection(Settings):
@@ -29,7 +35,7 @@ class CookieInjection(Settings):
 class Basic(Settings):
     """HTTP Basic (RFC 7617) with the token as the password."""
 
-    username: Annotated[str, Field(pattern=r"^[^:]*$")]
+    username: Annotated[str, Shaped(r"[^:]*", "must not hold a ':'")]
 
 
 class BasicInjection(Settings):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
-from tokenproxy.settings.base import HeaderName, HttpUrl, NonEmpty, Settings
+from tokenproxy.settings.base import HeaderName, HeaderText, HttpUrl, NonEmpty, Settings
 from tokenproxy.settings.credential import Fields, NetworkCredential
 
 _PLACEHOLDER = re.compile(r"\{(refresh_token|access_token)\}")
@@ -32,7 +32,7 @@ class JsonRequest(Settings):
 
     url: HttpUrl
     method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
-    headers: dict[HeaderName, SecretStr] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
     body: Annotated[JsonValue, Field(repr=False)] = None
     form: Annotated[dict[NonEmpty, SecretStr] | None, Field(repr=False)] = None
     fields: Fields = Fields()

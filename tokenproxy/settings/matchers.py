@@ -2,12 +2,31 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from tokenproxy.settings.base import FieldPath, HeaderName, NonEmpty, Settings
+from tokenproxy.settings.base import (
+    FieldPath,
+    HeaderName,
+    NonEmpty,
+    Settings,
+    Whole,
+    one_is_a_list_of_one,
+)
 
-Status = Annotated[int, Field(ge=100, le=599)]
-JsonScalar = str | int | float | bool | None
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise ValueError("must be text, a number, true, false or null")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [None] if value is None else one_is_a_list_of_one(value)
+
+
+Status = Annotated[Whole, Field(ge=100, le=599)]
+JsonScalar = Annotated[str | int | float | bool | None, BeforeValidator(_scalar)]
+JsonScalars = Annotated[tuple[JsonScalar, ...], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class Matcher(Settings):
@@ -16,16 +35,9 @@ class Matcher(Settings):
     status: Status
     header: dict[HeaderName, NonEmpty] = Field(default_factory=dict)
     body_contains: NonEmpty | None = None
-    json_fields: Annotated[dict[FieldPath, tuple[JsonScalar, ...]], Field(alias="json")] = Field(
+    json_fields: Annotated[dict[FieldPath, JsonScalars], Field(alias="json")] = Field(
         default_factory=dict
     )
-
-    @field_validator("json_fields", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: item if isinstance(item, list) else [item] for key, item in value.items()}
 
     @property
     def reads_body(self) -> bool:
@@ -40,4 +52,4 @@ def _kind(value: Any) -> str:
 StatusOrMatcher = Annotated[
     Annotated[Status, Tag("status")] | Annotated[Matcher, Tag("matcher")], Discriminator(_kind)
 ]
-RefreshOn = tuple[StatusOrMatcher, ...]
+RefreshOn = Annotated[tuple[StatusOrMatcher, ...], BeforeValidator(one_is_a_list_of_one)]

@@ -15,12 +15,14 @@ from tokenproxy.settings.base import (
     PositiveDuration,
     Settings,
     Size,
+    one_is_a_list_of_one,
 )
-from tokenproxy.settings.injection import HeaderInjection, Injection
+from tokenproxy.settings.injection import BasicInjection, HeaderInjection, Injection
 from tokenproxy.settings.matchers import RefreshOn
 from tokenproxy.settings.tls import Tls
 
 _PLAIN_PATH = re.compile(r"[!$-$&->@-\[\]-~]+")
+_HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
 
 def _prefix(path: str) -> str:
@@ -35,8 +37,8 @@ def _prefix(path: str) -> str:
 
 
 def _host(host: str) -> str:
-    if "/" in host or "@" in host or not urlsplit(f"http://{host}").hostname:
-        raise ValueError("must be a host name such as shop.localhost")
+    if not _HOST.fullmatch(host.lower()):
+        raise ValueError("must be a host name such as shop.localhost, without a port")
     return host.lower()
 
 
@@ -54,6 +56,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _header_of(place: Injection) -> str | None:
+    """The header that it fills, as servers see it that do not tell `_` from `-`."""
+    if isinstance(place, BasicInjection):
+        return "authorization"
+    if isinstance(place, HeaderInjection):
+        return place.header.lower().replace("_", "-")
+    return None
 
 
 class Replay(Settings):
@@ -92,14 +103,22 @@ class Route(Settings):
 
     @field_validator("inject", mode="before")
     @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
+    def _places(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
+                "must say where the token goes: {header: NAME}, {query: NAME}, {cookie: NAME} "
+                "or {basic: {username: NAME}}"
+            )
+        return one_is_a_list_of_one(value)
 
     @field_validator("inject")
     @classmethod
-    def _something_is_injected(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
+    def _each_place_once(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
         if not value:
             raise ValueError("must name at least one place (or leave the key out)")
+        headers = [name for name in map(_header_of, value) if name is not None]
+        if len(set(headers)) < len(headers):
+            raise ValueError("names the same header twice: each can hold one credential")
         return value
 
     @model_validator(mode="after")

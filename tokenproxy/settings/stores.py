@@ -1,8 +1,8 @@
 """Where tokens live between restarts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tokenproxy.settings.base import ConfigPath, Settings
 
@@ -20,4 +20,10 @@ class FileStore(Settings):
     path: ConfigPath | None = None
 
 
-AnyStore = Annotated[MemoryStore | FileStore, Field(discriminator="type")]
+def _file_by_default(value: Any) -> Any:
+    return {"type": "file", **value} if isinstance(value, dict) else value
+
+
+AnyStore = Annotated[
+    MemoryStore | FileStore, Field(discriminator="type"), BeforeValidator(_file_by_default)
+]

@@ -1,0 +1,85 @@
+"""What the parts of a config say about each other: who names whom, and who is there twice.
+
+Looks at plain data, which may be wrong in any other way: what is not of the right shape is
+passed over here, and reported where its shape is checked.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+from tokenproxy.config.document import Mistake, Where, dotted
+from tokenproxy.config.explain import closest, did_you_mean
+
+Routes = list[tuple[int, dict[str, Any]]]
+
+
+def mistakes(data: Any) -> list[Mistake]:
+    """Unknown credentials, and routes that are there twice."""
+    routes = _routes(data)
+    found = list(_unknown_credentials(routes, data.get("credentials", {})))
+    found += _twice(routes, "path", _way, "has the same host and path as")
+    found += _twice(routes, "name", _name, "is also the name of")
+    return found
+
+
+def warnings(data: Any) -> list[Mistake]:
+    """What is allowed and hardly meant: no routes at all, or a credential that none uses."""
+    routes = _routes(data)
+    if not routes:
+        return [Mistake(("routes",), "there are none: no request can be forwarded")]
+    used = {route.get("credential") for _, route in routes}
+    return [
+        Mistake(("credentials", name), "is used by no route")
+        for name in data.get("credentials") or {}
+        if name not in used
+    ]
+
+
+def _routes(data: Any) -> Routes:
+    routes = data.get("routes")
+    if not isinstance(routes, list):
+        return []
+    return [(index, route) for index, route in enumerate(routes) if isinstance(route, dict)]
+
+
+def _unknown_credentials(routes: Routes, credentials: Any) -> Iterator[Mistake]:
+    if not isinstance(credentials, dict):
+        return
+    for index, route in routes:
+        name = route.get("credential")
+        if isinstance(name, str) and name not in credentials:
+            where: Where = ("routes", index, "credential")
+            yield Mistake(where, f"names no credential{_hint(name, list(credentials))}")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    guess = closest(name, known)
+    if guess is not None:
+        return f" of this file{did_you_mean(guess)}"
+    return " of this file" if known else ": this file has none under 'credentials'"
+
+
+def _twice(
+    routes: Routes, key: str, same: Callable[[dict[str, Any]], Hashable], words: str
+) -> Iterator[Mistake]:
+    first: dict[Hashable, int] = {}
+    for index, route in routes:
+        value = same(route)
+        if value is None:
+            continue
+        if value in first:
+            yield Mistake(("routes", index, key), f"{words} {dotted(('routes', first[value]))}")
+        first.setdefault(value, index)
+
+
+def _way(route: dict[str, Any]) -> Hashable:
+    """Host and prefix as requests are matched: `/shop/` is `/shop`, and hosts have no case."""
+    path, host = route.get("path", "/"), route.get("host")
+    if not isinstance(path, str) or not (host is None or isinstance(host, str)):
+        return None
+    return None if host is None else host.lower(), path.removesuffix("/")
+
+
+def _name(route: dict[str, Any]) -> Hashable:
+    name = route.get("name")
+    return name if isinstance(name, str) else None
