@@ -1,6 +1,7 @@
 """Time and chance, as values that are passed in: tests move the one and fix the other."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from random import Random
@@ -30,6 +31,10 @@ class Moment:
     def since(self, earlier: "Moment") -> float:
         """Seconds that have passed since `earlier`, by the clock on which more have."""
         return -self.until(earlier)
+
+
+FOREVER = Moment(math.inf, math.inf)  # a deadline that never comes
+LONG_AGO = Moment(-math.inf, -math.inf)  # one that has always been over
 
 
 class Clock(Protocol):

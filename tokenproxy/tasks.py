@@ -1,4 +1,4 @@
-"""Tasks that somebody owns: none is left running, and none fails unseen."""
+"""Tasks that somebody owns, and waiting that cancels nobody."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -29,6 +29,7 @@ async def done_within(
     A caller who is cancelled here leaves the future as it is: others may wait for it.
     """
     if future.done():
+        await asyncio.sleep(0)  # its callbacks come first: what they change is what is waited for
         return True
     timer = asyncio.ensure_future(sleep(seconds))  # noqa: TID251 - ended below, whatever happens
     try:
@@ -36,3 +37,26 @@ async def done_within(
         return future.done()
     finally:
         timer.cancel()
+
+
+class Bell:
+    """Wakes all who wait at that moment; whoever comes later waits for the next ring."""
+
+    def __init__(self) -> None:
+        self._ring: asyncio.Future[None] | None = None
+
+    @property
+    def next_ring(self) -> asyncio.Future[None]:
+        """Done at the next ring; whoever takes it before looking round misses nothing.
+
+        It is shared: wait for it with `done_within`, which leaves it alone if you are cancelled.
+        """
+        if self._ring is None:
+            self._ring = asyncio.get_running_loop().create_future()
+        return self._ring
+
+    def ring(self) -> None:
+        """Wake them."""
+        ring, self._ring = self._ring, None
+        if ring is not None and not ring.done():
+            ring.set_result(None)

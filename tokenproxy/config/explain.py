@@ -4,12 +4,10 @@ pydantic's own speak of Python's types and repeat what was given; these name wha
 never the value, which may be a secret.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-_QUOTED = re.compile(r"'([^']*)'")
 _IN_QUOTES = "must be text: put it in quotes"
 _EMPTY = "must not be empty"
 _MAPPING = "must be a mapping ('key: value' lines)"
@@ -89,10 +87,12 @@ def unknown_key(key: str, known: Iterable[str]) -> tuple[str, str | None]:
     return f"is not a known key{did_you_mean(guess)}", guess
 
 
-def unknown_type(given: object, expected: str) -> str:
-    """The sentence for a `type` that is none of those in `expected`, each in quotes."""
-    guess = closest(str(given), _QUOTED.findall(expected))
-    return f"must be one of {expected}{did_you_mean(guess)}"
+def unknown_type(given: Any, types: Iterable[str]) -> str:
+    """The sentence for a `type` that is not there, or none of those that there are."""
+    choice = f"must be one of {', '.join(types)}"
+    if given is None:
+        return f"is missing: {choice}"
+    return choice + did_you_mean(closest(str(given), types))
 
 
 def did_you_mean(guess: str | None) -> str:

@@ -1,35 +1,38 @@
-"""From a config file, or the same as a mapping, to a Config: all mistakes in one go.
+"""Reads a config and checks all of it, before anything starts (contract 1).
 
-Reading, interpolation, the models and the references between parts each add what they find; only
-a text that is no YAML at all hides the rest. No message holds a value: it may be a secret.
+A file becomes plain data with line numbers (`yamlfile`), `${…}` is replaced in it
+(`interpolate`), its shape is checked by pydantic (`validate`) and what its parts say about each
+other by `references`. Each of these notes mistakes and goes on, so that all are told in one go.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from tokenproxy.config import references
-from tokenproxy.config.document import Document, Mistake, Unreadable, problems, read_mapping
-from tokenproxy.config.explain import sentence, unknown_key, unknown_type
+from tokenproxy.config.document import (
+    Document,
+    Mistake,
+    Unreadable,
+    problems,
+    read_mapping,
+)
 from tokenproxy.config.interpolate import Outside, interpolated
-from tokenproxy.config.locate import Locator
 from tokenproxy.config.model import Config
+from tokenproxy.config.validate import validate
 from tokenproxy.config.yamlfile import read_yaml
 from tokenproxy.errors import ConfigError, Problem
 
-MAX_CONFIG = 4 << 20  # bytes; thousands of routes
-USUAL_NAMES = ("tokenproxy.yaml", "config.yaml")
-VARIABLE = "TOKENPROXY_CONFIG"
+MAX_FILE = 4 << 20  # bytes; thousands of routes, read in a few seconds
+
+_VARIABLE = "TOKENPROXY_CONFIG"
+_NAMES = ("tokenproxy.yaml", "config.yaml")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A config, and what in it stops nothing but is hardly meant."""
+    """A valid config, and what is allowed in it but hardly meant."""
 
     config: Config
     warnings: tuple[Problem, ...] = ()
@@ -38,126 +41,101 @@ class Loaded:
 def load_config(
     source: Path | str | Mapping[str, Any], *, environment: Mapping[str, str]
 ) -> Loaded:
-    """The config in a YAML file or a mapping; `environment` is what `${NAME}` reads.
+    """The config in a YAML file, or the same as a mapping.
 
-    Relative paths are relative to the file's folder, or to the current one for a mapping.
+    Relative paths are relative to the file's folder, or to the working directory for a mapping.
+    `${…}` is replaced in a mapping's texts as it is in a file's: a value that is not to be
+    looked at is wrapped in pydantic's `SecretStr`.
 
     Raises:
         ConfigError: every mistake that it has, in the order of the file.
     """
-    file = None if isinstance(source, Mapping) else Path(source)
-    folder = Path.cwd() if file is None else file.absolute().parent
-    try:
-        document = read_mapping(source) if isinstance(source, Mapping) else _read(Path(source))
-    except Unreadable as error:
-        raise ConfigError([Problem("", error.what, error.line, file)]) from None
-    if not isinstance(document.data, dict):
-        what = "must be a mapping ('key: value' lines): see config.example.yaml"
-        raise ConfigError([Problem("", what, 1 if file else None, file)])
-    document = interpolated(document, Outside(environment, folder))
+    if isinstance(source, Mapping):
+        file, folder = None, Path.cwd()
+    else:
+        file = Path(source)
+        folder = file.absolute().parent
+    document = interpolated(_document(source, file), Outside(environment, folder))
     return _checked(document, file, folder)
 
 
-def find_config(environment: Mapping[str, str], folder: Path) -> Path:
-    """The file that is meant where none is named.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if named := environment.get(VARIABLE):
-        return Path(named)
-    for name in USUAL_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(
-        f"there is no config: name one with -c FILE or ${VARIABLE}, or write "
-        f"{' or '.join(f'./{name}' for name in USUAL_NAMES)}"
-    )
-
-
-def _read(file: Path) -> Document:
+def _document(source: Any, file: Path | None) -> Document:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_CONFIG + 1)
-    except FileNotFoundError:
-        raise Unreadable("does not exist: name another file with -c") from None
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror})") from None
-    if len(content) > MAX_CONFIG:
-        raise Unreadable("is larger than 4 MiB, which no config is")
-    try:
-        return read_yaml(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise Unreadable("is not UTF-8 text") from None
+        document = read_mapping(source) if file is None else read_yaml(_text(file))
+        return _rooted(document)
+    except Unreadable as error:
+        problem = Problem("", error.what, error.line, file)
+    raise ConfigError([problem])
 
 
 def _checked(document: Document, file: Path | None, folder: Path) -> Loaded:
-    mistakes = [*document.mistakes, *references.mistakes(document.data)]
-    try:
-        config = Config.model_validate(document.data, context={"folder": folder})
-    except ValidationError as error:
-        mistakes += _mistakes(document, error)
-        raise ConfigError(problems(document, mistakes, file)) from None
-    if mistakes:
-        raise ConfigError(problems(document, mistakes, file))
-    warnings = problems(document, references.warnings(document.data), file)
-    return Loaded(config, tuple(warnings))
+    config, wrong = validate(document, folder)
+    found = [*document.mistakes, *wrong, *_crossed(document)]
+    if config is None or found:
+        raise ConfigError(problems(document, found, file))
+    return Loaded(config, tuple(problems(document, references.warnings(document.data), file)))
 
 
-def _mistakes(document: Document, error: ValidationError) -> list[Mistake]:
-    """What pydantic found, without what is wrong only because a reference was not read."""
-    unread = {mistake.where for mistake in document.mistakes}
-    found = [_mistake(document, detail) for detail in error.errors(include_url=False)]
-    return [mistake for mistake in found if mistake.where not in unread]
+def _crossed(document: Document) -> list[Mistake]:
+    known = {mistake.where for mistake in document.mistakes}
+    return [wrong for wrong in references.mistakes(document.data) if wrong.where not in known]
 
 
-def _mistake(document: Document, detail: ErrorDetails) -> Mistake:
-    place = _locator().place(detail["loc"], document.data)
-    where, context = place.where, detail.get("ctx", {})
-    match detail["type"]:
-        case "extra_forbidden":
-            known = [key for key in place.keys if key not in _written(document, where)]
-            return Mistake(where, unknown_key(str(where[-1]), known)[0])
-        case "missing":
-            return Mistake(where, "is missing")
-        case "union_tag_invalid":
-            given, expected = context["tag"], context["expected_tags"]
-            return Mistake((*where, "type"), unknown_type(given, expected))
-        case "union_tag_not_found":
-            return _without_type(document, where)
-        case "string_pattern_mismatch":
-            return Mistake(where, _misshapen(where))
-        case kind:
-            return Mistake(where, sentence(kind, context, document.at(where)))
-
-
-def _written(document: Document, where: tuple[str | int, ...]) -> set[str]:
-    """The keys that stand beside the one at `where`."""
-    around = document.at(where[:-1])
-    return set(around) if isinstance(around, dict) else set()
-
-
-def _without_type(document: Document, where: tuple[str | int, ...]) -> Mistake:
-    if isinstance(document.at(where), dict):
-        return Mistake((*where, "type"), "is missing")
-    return Mistake(where, "must be a mapping ('key: value' lines) with a 'type'")
-
-
-def _misshapen(where: tuple[str | int, ...]) -> str:
-    """What a text should look like that does not match its key's pattern."""
-    match where:
-        case (*_, "value"):
-            return 'must be plain text that holds {token} once, as in "Bearer {token}"'
-        case ("credentials", _) | (*_, "credential") | ("credentials", _, "[key]"):
-            return "must be made of lower-case letters, digits, '-' and '_'"
-        case (*_, "header" | "cookie"):
-            return "must be a name without spaces or separators"
-        case (*_, "username"):
-            return "must not hold a ':'"
+def _rooted(document: Document) -> Document:
+    """The document itself, if it is a mapping at its root."""
+    match document.data:
+        case dict():
+            return document
+        case None:
+            raise Unreadable("is empty: see config.example.yaml for what belongs here")
+        case list():
+            raise Unreadable("is a list: it must begin with a key such as 'routes:', without '- '")
         case _:
-            return "is not of the form that belongs here"
+            raise Unreadable(
+                "holds no 'key: value' lines: is the space after a ':' missing?",
+                document.lines.get(()),
+            )
 
 
-@cache
-def _locator() -> Locator:
-    return Locator(Config)
+def _text(file: Path) -> str:
+    data = _bytes(file)
+    if len(data) > MAX_FILE:
+        raise Unreadable("is larger than 4 MiB: that is no config")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    raise Unreadable("is not UTF-8 text: save it as UTF-8", line)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        what = "does not exist"
+    except IsADirectoryError:
+        what = "is a folder: name the file in it"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    except ValueError:
+        what = "cannot be a file's name"
+    raise Unreadable(what)
+
+
+def find_config(environment: Mapping[str, str], folder: Path) -> Path:
+    """`$TOKENPROXY_CONFIG`, else `tokenproxy.yaml`, else `config.yaml` in `folder`.
+
+    Raises:
+        ConfigError: none of them is there.
+    """
+    named = environment.get(_VARIABLE)
+    if named:
+        return folder / Path(named)
+    for name in _NAMES:
+        if (folder / name).exists():
+            return folder / name
+    raise ConfigError(
+        "there is no tokenproxy.yaml or config.yaml here: name a file with -c FILE or "
+        f"${_VARIABLE}, or begin with a copy of config.example.yaml"
+    )

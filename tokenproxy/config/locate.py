@@ -6,7 +6,7 @@ schema can tell: a credential may be named `file`, and an injection has a key `h
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,10 +18,14 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A node as the user would name it, and the keys that the model around it knows."""
+    """A node as the user would name it, and the keys that the model around it knows.
+
+    `types` are those to choose from, where the node is one of several kinds.
+    """
 
     where: Where
     keys: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Locator:
             schema = step.schema
             if step.written:
                 place, data = Place((*place.where, name), step.keys), _item(data, name)
-        return place
+        bare = None if schema is None else self._bare(schema)
+        return replace(place, types=tuple((bare or {}).get("choices", ())))
 
     def _bare(self, schema: Schema) -> Schema:
         """Without defaults, validators and references around it."""

@@ -77,7 +77,7 @@ def _way(route: dict[str, Any]) -> Hashable:
     path, host = route.get("path", "/"), route.get("host")
     if not isinstance(path, str) or not (host is None or isinstance(host, str)):
         return None
-    return None if host is None else host.lower(), path.removesuffix("/")
+    return (host and host.lower(), path.removesuffix("/"))
 
 
 def _name(route: dict[str, Any]) -> Hashable:

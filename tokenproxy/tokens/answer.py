@@ -1,7 +1,6 @@
 """From the answer of a token endpoint to a token, or to the error that it stands for."""
 
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from tokenproxy.errors import SourceError, SourceRefused, SourceUnavailable
 from tokenproxy.secret import Secret
@@ -9,9 +8,7 @@ from tokenproxy.settings.credential import Fields
 from tokenproxy.tokens.endpoint import TokenAnswer, TokenRequest, shown
 from tokenproxy.tokens.lifetime import expiry
 from tokenproxy.tokens.refusal import Judgement, Ruling, judge
-from tokenproxy.tokens.token import Granted, Token
-
-SENDABLE = frozenset(map(chr, range(0x21, 0x7F)))  # contract 3.3.7
+from tokenproxy.tokens.token import Granted, Token, is_sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +84,10 @@ def look_up(json: object, path: str) -> object:
     return json
 
 
-def is_sendable(access: object) -> TypeGuard[str]:
-    """Whether this is a token that a header can carry."""
-    return isinstance(access, str) and bool(access) and SENDABLE.issuperset(access)
-
-
 def _without_token(access: object, fields: Fields) -> str:
     if access is None:
-        return f"answered without a field '{fields.access_token}': name the right one in the config"
+        return (
+            f"answered without a field '{fields.access_token}', where its token should be: check "
+            "the credential's type and 'fields' in the config"
+        )
     return "sent a token that no request can carry (it is empty, or holds a space or line break)"

@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 from tokenproxy.secret import Secret
-from tokenproxy.tokens.token import Record, Token
+from tokenproxy.tokens.token import Record, Token, is_sendable
 
 VERSION = 1
+LATEST = 1e11  # the year 5138, in seconds since the epoch
 
 
 class Unreadable(ValueError):
@@ -56,6 +57,8 @@ def _token(fields: dict[str, Any]) -> Token | None:
     access, issued_at = _secret(fields.get("access_token")), _seconds(fields.get("issued_at"))
     if access is None or issued_at is None:
         return None
+    if not is_sendable(access.reveal()):
+        raise Unreadable("the access token holds what no header can carry")
     return Token(access, issued_at, _seconds(fields.get("expires_at")))
 
 
@@ -81,4 +84,6 @@ def _seconds(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable("a field is not a time")
+    if not 0 <= value <= LATEST:  # NaN is not either
+        raise Unreadable("a field is a time that no clock shows")
     return float(value)

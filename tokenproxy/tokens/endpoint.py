@@ -8,11 +8,13 @@ import json
 import math
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import ConfigError, SourceUnavailable
@@ -28,9 +30,9 @@ class TokenRequest:
     """What is sent; `body` is complete, and `headers` say what it is."""
 
     method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | None
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,33 @@ class TokenAnswer:
     """What came back; `json` is None where the body is not JSON."""
 
     status: int
-    json: object
+    json: object = field(repr=False)
     retry_after: float | None
     asked: Asked
+
+
+class _TooLarge(Exception):
+    """More than `MAX_TOKEN_ANSWER` has come."""
+
+
+# What may happen instead of a whole answer, and whether the same may be tried again at once.
+FAULTS: tuple[tuple[type[Exception], str, bool], ...] = (
+    (TimeoutError, "did not answer in time", False),
+    (_TooLarge, "sent an answer that is too large to be a token", False),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        "has a certificate that is not trusted: check 'tls'",
+        False,
+    ),
+    (aiohttp.ClientSSLError, "failed the TLS handshake: check 'tls', and that it is https", False),
+    (aiohttp.ClientConnectorDNSError, "has a host name that is not known", True),
+    (aiohttp.ClientConnectorError, "could not be reached", True),
+    (aiohttp.ServerDisconnectedError, "closed the connection without an answer", True),
+    (aiohttp.ClientPayloadError, "broke off its answer, or sent what cannot be decoded", True),
+    (aiohttp.ClientResponseError, "sent an answer that is not HTTP", False),
+    (ValueError, "cannot be asked: its URL or a header holds what HTTP does not allow", False),
+    (Exception, "broke off the connection", True),
+)
 
 
 class Endpoint:
@@ -64,12 +90,10 @@ class Endpoint:
         try:
             async with asyncio.timeout(self._timeout), self._open(request) as response:
                 body = await _read(response)
-        except TimeoutError as error:
-            raise self._failure(request, "did not answer in time") from error
-        except aiohttp.ClientSSLError as error:
-            raise self._failure(request, "failed the TLS handshake") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._failure(request, _explain(error), retriable=True) from error
+        except (aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
+            what, retriable = _explain(error)
+            message = f"credential '{self._name}': {shown(request.url)} {what}"
+            raise SourceUnavailable(message, retriable=retriable) from error
         received = self._clock.now().wall
         return TokenAnswer(
             status=response.status,
@@ -81,17 +105,10 @@ class Endpoint:
     def _open(self, request: TokenRequest) -> "aiohttp.client._RequestContextManager":
         return self._session.request(
             request.method,
-            request.url,
+            URL(request.url, encoded=True),
             data=request.body,
             headers=request.headers,
             allow_redirects=False,
-        )
-
-    def _failure(
-        self, request: TokenRequest, what: str, *, retriable: bool = False
-    ) -> SourceUnavailable:
-        return SourceUnavailable(
-            f"credential '{self._name}': {shown(request.url)} {what}", retriable=retriable
         )
 
 
@@ -121,7 +138,7 @@ def tls_context(settings: Tls) -> ssl.SSLContext | bool:
     try:
         context = ssl.create_default_context(cafile=settings.ca)
         if settings.cert is not None:
-            context.load_cert_chain(settings.cert, settings.key)
+            context.load_cert_chain(settings.cert, settings.key, password="")  # never asked for
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             "a file named under 'tls' cannot be read or is not in PEM format: check "
@@ -152,7 +169,10 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def _until_date(value: str, now: float) -> float | None:
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)  # the form without a zone (RFC 9110 5.6.7)
+        return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError):
         return None
 
@@ -163,7 +183,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > MAX_TOKEN_ANSWER:
-                raise ValueError("larger than any token")
+                raise _TooLarge
     return bytes(body)
 
 
@@ -176,17 +196,6 @@ def _parse(body: bytes) -> object:
     return parsed
 
 
-def _explain(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "has a host name that is not known"
-        case aiohttp.ClientConnectorError():
-            return "could not be reached"
-        case aiohttp.ServerDisconnectedError():
-            return "closed the connection without an answer"
-        case aiohttp.ClientPayloadError():
-            return "broke off its answer, or sent one that cannot be decoded"
-        case ValueError():
-            return "sent an answer that is too large to be a token"
-        case _:
-            return "broke off the connection"
+def _explain(error: Exception) -> tuple[str, bool]:
+    """What went wrong, and whether the same may be tried again at once."""
+    return next((what, again) for kind, what, again in FAULTS if isinstance(error, kind))

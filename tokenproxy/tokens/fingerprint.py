@@ -4,11 +4,14 @@ The fingerprint covers what names the account and never what proves it: password
 keys are left out, so that it gives nothing away, and a changed password is not a new account.
 """
 
+import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from itertools import pairwise
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
@@ -17,7 +20,13 @@ from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
 
-SECRET_NAME = re.compile(r"pass|secret|token|key|pin|otp|code|auth", re.IGNORECASE)
+_NAMES = "pass|secret|token|key|pin|otp|code|auth"
+SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+SECRET_FLAG = re.compile(rf"-[\w-]*(?:{_NAMES})[\w-]*", re.IGNORECASE)  # `--password`, then it
+SECRET_SETTING = re.compile(  # `--password=x`, `PASSWORD=x`, `"password": "x"`
+    rf"[\w-]*(?:{_NAMES})[\w-]*[\"']?\s*[=:]\s*\S+", re.IGNORECASE
+)
+AUTHORIZATION = "authorization"
 LENGTH = 16  # hex digits: told apart, not guarded
 
 
@@ -34,7 +43,8 @@ def _identity(settings: AnyCredential) -> JsonValue:
         case File():
             return ["file", str(settings.path)]
         case Command():
-            return ["command", *settings.argv]
+            environment = _public({**_revealed(settings.env)})
+            return ["command", *_public_words(settings.argv), environment]
         case SimpleJwt():
             urls: list[JsonValue] = [settings.login_endpoint, settings.refresh_endpoint]
             return ["simplejwt", *urls, settings.username, settings.sliding]
@@ -47,10 +57,32 @@ def _identity(settings: AnyCredential) -> JsonValue:
 
 
 def _request(request: JsonRequest) -> JsonValue:
-    form: dict[str, JsonValue] = {
-        name: value.get_secret_value() for name, value in (request.form or {}).items()
-    }
-    return [request.url, _public(request.body), _public(form)]
+    headers = _revealed(request.headers)
+    users = [_basic_user(value) for name, value in headers.items() if name.lower() == AUTHORIZATION]
+    form = _revealed(request.form or {})
+    return [request.url, _public(request.body), _public({**form}), _public({**headers}), *users]
+
+
+def _revealed(values: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in values.items()}
+
+
+def _basic_user(authorization: str) -> str | None:
+    """The user name in HTTP Basic (RFC 7617), the only place where some logins have it."""
+    word, _, encoded = authorization.partition(" ")
+    if word.lower() != "basic":
+        return None
+    try:
+        user, _, _ = base64.b64decode(encoded).partition(b":")
+    except ValueError:
+        return None
+    return user.decode("utf-8", "replace")
+
+
+def _public_words(argv: tuple[str, ...]) -> list[JsonValue]:
+    """A command without what its flags and settings call a secret."""
+    words = [word for flag, word in pairwise(argv) if not SECRET_FLAG.fullmatch(flag)]
+    return [argv[0], *(SECRET_SETTING.sub("", word) for word in words)]
 
 
 def _public(value: JsonValue) -> JsonValue:

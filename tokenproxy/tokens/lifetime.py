@@ -11,10 +11,13 @@ or late.
 | between request and answer   | `exp`: the clocks agree                                       |
 | anywhere else, `exp` ahead   | the earlier of `exp` and its life counted from the request    |
 | anywhere else, `exp` past    | its life counted from the request: the issuer's clock is slow |
+| missing, or not before `exp` | `exp` if that is ahead; else the JWT names no life            |
 
 Life that is counted from the request is shortened by up to a second, which is what the issuer
-may have rounded away. A token that was not minted for this request (a file's, a command's) has
-only its `exp`.
+may have rounded away. An issuer does not hand out dead tokens: where one that was minted just
+now would be over by this reckoning (its life was shorter than the request took), its life is
+counted from the answer. A token that was not minted for this request (a file's, a command's)
+has only its `exp`, and may well be over.
 """
 
 import math
@@ -23,6 +26,7 @@ from dataclasses import dataclass
 import jwt
 
 MAX_LIFE = 10 * 366 * 86400.0  # ten years: beyond that a number is a mistake, not a date
+MIN_LIFE = 0.001  # what a clock of this century can tell apart
 ROUNDED_AWAY = 1.0  # NumericDate is mostly whole seconds (RFC 7519 2)
 
 
@@ -39,14 +43,18 @@ def expiry(
 ) -> float | None:
     """When `access` stops being good, in seconds since the epoch; None if nobody knows.
 
-    `minted` says that the token was made for this request, and not handed out again.
+    `minted` says that the token was made for this request, and not handed out again; such a
+    token always ends after `asked.received`.
     """
     if (named := positive(expires_in)) is not None:
-        life = min(named, MAX_LIFE)
-        return (asked.sent if asked.sent + life > asked.received else asked.received) + life
-    if (ends := _jwt_expiry(access, asked, minted=minted)) is not None:
-        return ends
-    return None if default_ttl is None else asked.received + default_ttl
+        ends = _counted(named, asked)
+    elif (read := _jwt_expiry(access, asked, minted=minted)) is not None:
+        ends = read
+    elif default_ttl is not None:
+        ends = asked.received + max(default_ttl, MIN_LIFE)
+    else:
+        return None
+    return min(ends, asked.received + MAX_LIFE)
 
 
 def positive(value: object) -> float | None:
@@ -60,15 +68,24 @@ def positive(value: object) -> float | None:
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
+def _counted(life: float, asked: Asked) -> float:
+    """The end of a life that began with the request, or, if it is over by then, the answer."""
+    life = max(life, MIN_LIFE)
+    ends = asked.sent + life
+    return ends if ends > asked.received else asked.received + life
+
+
 def _jwt_expiry(access: str, asked: Asked, *, minted: bool) -> float | None:
     claims = _claims(access)
     exp, iat = positive(claims.get("exp")), positive(claims.get("iat"))
-    if exp is None or not minted or iat is None or exp <= iat:
+    if exp is None or not minted:
         return exp
-    if math.floor(asked.sent) <= iat <= asked.received:
+    if iat is None or exp <= iat:
+        return exp if exp > asked.received else None
+    if math.floor(asked.sent) <= iat <= asked.received < exp:
         return exp
     life = exp - iat
-    counted = asked.sent + life - min(ROUNDED_AWAY, life / 2)
+    counted = _counted(life - min(ROUNDED_AWAY, life / 2), asked)
     return min(exp, counted) if exp > asked.received else counted
 
 

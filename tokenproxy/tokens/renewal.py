@@ -1,22 +1,40 @@
-"""One renewal: what is tried, in which order, and how often.
+"""One renewal's calls: what is tried, in which order, and how often.
 
 A refused renewal goes to the login that the config holds. One that merely failed does not,
 except once in five minutes while no token is good (contract 3.3.6): a server may answer 500
 for ever to the refresh token of a user who was deleted and made anew.
+
+What has been refused is remembered, and never sent again.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceRefused, SourceUnavailable
+from tokenproxy.secret import Secret
 from tokenproxy.tokens.backoff import retry_pause
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.token import Granted, Record
 
+Means = tuple[Secret | None, Secret | None]
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What the source has refused: a login, and what a renewal was tried with."""
+
+    login: str | None = None
+    means: Means | None = None
+
+    def forget(self) -> None:
+        """Things have changed: a login may work again."""
+        self.login = None
+
 
 class Renewal:
-    """Run once. Afterwards `renew_refused` and `login_refusal` tell what must not be tried again.
+    """Run once. Afterwards `renew_refused` tells whether the record's refresh token is dead.
 
     `retries` is how often a passing failure is tried again at once; `patience`, in seconds, is
     the longest pause for that: past it the renewal has failed.
@@ -28,7 +46,7 @@ class Renewal:
         *,
         retries: int,
         patience: float,
-        login_refusal: SourceRefused | None,
+        refusals: Refusals,
         may_rescue: Callable[[], bool],
         clock: Clock,
         random: Random,
@@ -36,25 +54,27 @@ class Renewal:
         self._source = source
         self._retries = retries
         self._patience = patience
+        self._refusals = refusals
         self._may_rescue = may_rescue
         self._clock = clock
         self._random = random
-        self.login_refusal = login_refusal
         self.renew_refused = False
 
     async def run(self, record: Record) -> Granted:
         """A new token. Raises SourceUnavailable or SourceRefused."""
         attempts = self._source.attempts(record)
-        if Attempt.RENEW not in attempts:
-            return await self._login(record, possible=Attempt.LOGIN in attempts)
+        can_login = Attempt.LOGIN in attempts
+        if Attempt.RENEW not in attempts or self._refusals.means == _means(record):
+            return await self._login(record, possible=can_login)
         try:
             return await self._try(Attempt.RENEW, record)
         except SourceRefused:
             self.renew_refused = True
-            if Attempt.LOGIN not in attempts:
+            self._refusals.means = _means(record)
+            if not can_login:
                 raise
         except SourceUnavailable as failure:
-            if Attempt.LOGIN not in attempts or self.login_refusal or not self._may_rescue():
+            if not can_login:
                 raise
             return await self._rescue(record, failure)
         return await self._login(record, possible=True)
@@ -62,16 +82,23 @@ class Renewal:
     async def _login(self, record: Record, *, possible: bool) -> Granted:
         if not possible:
             raise SourceRefused(self._source.helpless)
-        if self.login_refusal is not None:
-            raise self.login_refusal
+        if self._refusals.login is not None:
+            raise SourceRefused(self._refusals.login)
         try:
             return await self._try(Attempt.LOGIN, record)
         except SourceRefused as refusal:
-            self.login_refusal = refusal
+            self._refusals.login = str(refusal)
             raise
 
     async def _rescue(self, record: Record, failure: SourceUnavailable) -> Granted:
-        """Log in beside a refresh token that nobody has refused: it is kept if that fails."""
+        """Log in beside a refresh token that nobody has refused: it is kept if that fails.
+
+        An issuer that names a time is not asked before it, whatever it would be asked for.
+        """
+        pause = retry_pause(1, failure.retry_after, self._random)
+        if self._refusals.login is not None or pause > self._patience or not self._may_rescue():
+            raise failure
+        await self._clock.sleep(pause)
         try:
             return await self._login(record, possible=True)
         except SourceRefused:
@@ -88,3 +115,8 @@ class Renewal:
                 if not failure.retriable or tries > self._retries or pause > self._patience:
                     raise
                 await self._clock.sleep(pause)
+
+
+def _means(record: Record) -> Means:
+    """All that a renewal can be tried with."""
+    return record.refresh, None if record.token is None else record.token.access

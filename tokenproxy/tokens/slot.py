@@ -6,7 +6,8 @@ Plain functions over plain values; nothing here awaits, so nothing can be cancel
 |----------------|-----------|-------------|------------------|----------------------------------|
 | fresh          | any       | any         | `fresh`          | Use                              |
 | in its window  | none      | none, over  | `ageing`         | Use, and renew behind it         |
-| in its window  | any other | any other   | `ageing`         | Use                              |
+| in its window  | under way | any         | `ageing`         | Use                              |
+| in its window  | none      | any other   | `ageing`         | Use                              |
 | none           | under way | any         | `renewing`       | Join                             |
 | none           | none      | refused     | `login_required` | Refused                          |
 | none           | none      | cooling off | `unavailable`    | Wait                             |
@@ -23,11 +24,25 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-from tokenproxy.clock import Moment
-from tokenproxy.errors import SourceRefused, SourceUnavailable
+from tokenproxy.clock import LONG_AGO, Moment
+from tokenproxy.errors import SourceUnavailable
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tokens.backoff import cooldown
+from tokenproxy.tokens.held import Held, hold, window
 from tokenproxy.tokens.token import Record, Token
+
+__all__ = [
+    "Fetch",
+    "Held",
+    "Join",
+    "Need",
+    "Refused",
+    "Rejection",
+    "Slot",
+    "State",
+    "Use",
+    "Wait",
+]
 
 DOUBTS_THAT_REFUSE = 3  # contract 3.3.6: what looks like a refusal three times is one
 
@@ -53,17 +68,6 @@ class Rejection(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A token in use. `renew_from` begins its window; both are None for a life nobody knows."""
-
-    generation: int
-    token: Token
-    obtained: Moment
-    renew_from: Moment | None
-    expires: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
 class Use:
     """Send this one; with `renew`, have it renewed behind the request."""
 
@@ -83,17 +87,17 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is tried for `seconds`; `error` says why."""
+    """Nothing is tried for `seconds`; `why` is the sentence that tells."""
 
-    error: SourceUnavailable
+    why: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is tried until a person acts; `error` says why."""
+    """Nothing is tried until a person acts; `why` is the sentence that tells."""
 
-    error: SourceRefused
+    why: str
 
 
 Need = Use | Join | Fetch | Wait | Refused
@@ -101,7 +105,7 @@ Need = Use | Join | Fetch | Wait | Refused
 
 @dataclass(frozen=True, slots=True)
 class _Cooling:
-    error: SourceUnavailable
+    why: str
     until: Moment
 
 
@@ -112,45 +116,45 @@ class Slot:
         self._settings = settings
         self._random = random
         self._renewable = renewable
+        self._record = Record()
         self._held: Held | None = None
+        self._tokens = 0  # that were held so far
         self._rejected = False
+        self._fresh_until = LONG_AGO
         self._renewing = False
         self._trouble: _Cooling | Refused | None = None
         self._doubts = 0
-        self.failures = 0
-        self.generation = 0  # the newest that was seen; never goes back
+        self.failures = 0  # renewals that failed in a row
+
+    # -- what is there -----------------------------------------------------------------------
 
     @property
     def held(self) -> Held | None:
         """The token that was last taken up, good or not."""
         return self._held
 
+    def fresh(self, now: Moment) -> Held | None:
+        """The token, if nothing need be done about it: every request asks this, so it is short."""
+        until = self._fresh_until
+        return self._held if now.wall < until.wall and now.steady < until.steady else None
+
     def usable(self, now: Moment) -> Held | None:
         """The token, if it may be sent."""
         held = self._held
-        if held is None or self._rejected:
-            return None
-        if held.expires is not None and now.until(held.expires) <= 0:
-            return None
-        return held
-
-    def is_fresh(self, now: Moment) -> bool:
-        """Whether nothing need be done: there is a token, and it is not in its window."""
-        held = self.usable(now)
-        return held is not None and not self._is_due(held, now)
+        return None if held is None or self._rejected or held.is_over(now) else held
 
     def need(self, now: Moment) -> Need:
         """What a request that wants a token has to do."""
         held = self.usable(now)
         if held is not None:
-            return Use(held, renew=self._is_due(held, now) and self._may_try(now))
+            return Use(held, renew=held.is_due(now) and self._may_try(now))
         if self._renewing:
             return Join()
         match self._trouble:
             case Refused():
                 return self._trouble
-            case _Cooling(error, until) if now.until(until) > 0:
-                return Wait(error, now.until(until))
+            case _Cooling(why, until) if now.until(until) > 0:
+                return Wait(why, now.until(until))
             case _Cooling() | None:
                 return Fetch()
 
@@ -158,7 +162,7 @@ class Slot:
         """The state as contract 4 names it."""
         match self.need(now):
             case Use(held):
-                return State.AGEING if self._is_due(held, now) else State.FRESH
+                return State.AGEING if held.is_due(now) else State.FRESH
             case Join():
                 return State.RENEWING
             case Refused():
@@ -171,14 +175,18 @@ class Slot:
     def attention(self, now: Moment) -> float | None:
         """Seconds until the background has something to do; None: not before a change."""
         match self.need(now):
-            case Use(_, True) | Fetch():
+            case Fetch() | Use(_, True):
                 return 0.0
-            case Use(held):
-                return self._until_due(held, now)
             case Wait(_, seconds):
                 return seconds
+            case Use(held) if not held.is_due(now):
+                return now.until(held.renew_from)
+            case Use():
+                return self._until_next_try(now)
             case Join() | Refused():
                 return None
+
+    # -- what happens to it ------------------------------------------------------------------
 
     def rejected(self, generation: int, now: Moment) -> Rejection:
         """The API did not take the token of `generation`."""
@@ -187,10 +195,12 @@ class Slot:
             return Rejection.KEEP
         if held.generation > generation:
             return Rejection.NEWER
-        if self._rejected or self._is_due(held, now) or self._is_old_enough(held, now):
-            self._rejected = True
-            return Rejection.RENEW
-        return Rejection.KEEP
+        old_enough = now.since(held.obtained) >= self._settings.min_interval
+        if not (self._rejected or old_enough or held.is_due(now)):
+            return Rejection.KEEP
+        self._rejected = True
+        self._fresh_until = LONG_AGO
+        return Rejection.RENEW
 
     def begin(self) -> None:
         """A renewal is under way."""
@@ -200,99 +210,68 @@ class Slot:
         """The renewal ended without an outcome: it was cancelled."""
         self._renewing = False
 
-    def renewed(self, record: Record, now: Moment, *, same: bool) -> None:
-        """The renewal brought, or found, `record`; `same` where its token is the one we had."""
+    def renewed(self) -> None:
+        """The renewal went well; what it brought has been taken up."""
         self.abandon()
-        self._recover()
-        self.take_up(record, now)
-        if same and self._held is not None:
-            self._reaffirm(self._held, now)
+        self.recover()
 
-    def failed(self, error: SourceUnavailable, now: Moment) -> float | SourceRefused:
+    def recover(self) -> None:
+        """What failed, or was refused, may be tried again at once."""
+        self._trouble = None
+        self._doubts = self.failures = 0
+
+    def failed(self, error: SourceUnavailable, now: Moment) -> float | Refused:
         """The issuer did not answer; seconds until it is asked again, or the refusal it is."""
         self.abandon()
         self._doubts = self._doubts + 1 if error.doubtful else 0
         if self._doubts >= DOUBTS_THAT_REFUSE:
-            refusal = SourceRefused(str(error))
-            self.refused(refusal)
-            return refusal
+            return self.refused(str(error))
         self.failures += 1
         seconds = cooldown(self.failures, error.retry_after, self._random)
-        self._trouble = _Cooling(error, now.after(seconds))
+        self._trouble = _Cooling(str(error), now.after(seconds))
         return seconds
 
-    def refused(self, error: SourceRefused) -> None:
+    def refused(self, why: str) -> Refused:
         """The issuer said no: nothing is tried until the config or the store changes."""
         self.abandon()
-        self._trouble = Refused(error)
+        self._trouble = Refused(why)
+        return self._trouble
 
     def take_up(self, record: Record, now: Moment) -> bool:
-        """Hold what the store holds, unless it is older than what was seen, or the same."""
-        if record.generation <= self.generation:
+        """Hold what `record` holds, unless it is older than what was seen, or the same."""
+        if record.generation < self._record.generation or record == self._record:
             return False
-        self.generation = record.generation
-        self._recover()
-        if not self._holds(record.token):
-            self._held = None if record.token is None else self._hold(record.token, now)
-            self._rejected = False
+        self._record = record
+        if record.token is None:
+            self._held = None
+            self._admit(LONG_AGO)
+        elif self._held is None or self._held.token != record.token:
+            self._hold(record.token, now)
         return True
 
-    def _holds(self, token: Token | None) -> bool:
-        """Whether only the refresh token of the record is another: a rejection still stands."""
-        held = self._held
-        return held is not None and token is not None and held.token.access == token.access
+    def _hold(self, token: Token, now: Moment) -> None:
+        """Where the token is the one we had, it keeps its generation: it is no newer one."""
+        if self._held is None or self._held.token.access != token.access:
+            self._tokens += 1
+        before_end = window(token, self._settings, self._random) if self._renewable else 0.0
+        self._held = hold(token, self._tokens, now, window=before_end)
+        self._admit(self._held.renew_from)
 
-    def _reaffirm(self, held: Held, now: Moment) -> None:
-        """The source gave the same token again: it stays, and counts as newly obtained.
-
-        Where it was due, half of what is left of its life passes before it is asked for again.
-        """
-        renew_from = held.renew_from
-        if held.expires is not None and self._is_due(held, now):
-            renew_from = now.after(now.until(held.expires) / 2)
-        self._held = Held(held.generation, held.token, now, renew_from, held.expires)
+    def _admit(self, fresh_until: Moment) -> None:
         self._rejected = False
-
-    def _recover(self) -> None:
-        self._trouble = None
-        self._doubts = self.failures = 0
-
-    def _hold(self, token: Token, now: Moment) -> Held:
-        age = max(0.0, now.wall - token.issued_at)
-        obtained = now.after(-age)
-        if token.expires_at is None:
-            return Held(self.generation, token, obtained, None, None)
-        # A clock set back since then must not lengthen the token's life.
-        life = token.expires_at - token.issued_at
-        expires = Moment(
-            token.expires_at, now.steady + min(token.expires_at - now.wall, max(life, 0.0))
-        )
-        return Held(self.generation, token, obtained, expires.after(-self._window(life)), expires)
-
-    def _window(self, life: float) -> float:
-        """How long before its end a token is renewed: never more than a quarter of its life."""
-        window = min(self._settings.before_expiry, max(life, 0.0) / 4)
-        return window * (1 - self._settings.jitter * self._random.random())
-
-    def _is_due(self, held: Held, now: Moment) -> bool:
-        until = self._until_due(held, now)
-        return until is not None and until <= 0
-
-    def _until_due(self, held: Held, now: Moment) -> float | None:
-        """Seconds until the window begins; for what cannot be renewed, until the end."""
-        edge = held.renew_from if self._renewable else held.expires
-        return None if edge is None else now.until(edge)
-
-    def _is_old_enough(self, held: Held, now: Moment) -> bool:
-        return now.since(held.obtained) >= self._settings.min_interval
+        self._fresh_until = fresh_until
 
     def _may_try(self, now: Moment) -> bool:
+        return self._until_next_try(now) == 0.0
+
+    def _until_next_try(self, now: Moment) -> float | None:
+        """Seconds until a renewal may be begun; None: not before a change."""
         if self._renewing:
-            return False
+            return None
         match self._trouble:
             case Refused():
-                return False
+                return None
             case _Cooling(_, until):
-                return now.until(until) <= 0
+                return max(0.0, now.until(until))
             case None:
-                return True
+                return 0.0

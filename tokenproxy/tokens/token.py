@@ -1,8 +1,16 @@
 """A token, what a renewal brings, and what a store keeps of it."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from tokenproxy.secret import Secret
+
+SENDABLE = frozenset(map(chr, range(0x21, 0x7F)))  # contract 3.3.7
+
+
+def is_sendable(access: object) -> TypeGuard[str]:
+    """Whether this is an access token that a header can carry."""
+    return isinstance(access, str) and bool(access) and SENDABLE.issuperset(access)
 
 
 @dataclass(frozen=True, slots=True)

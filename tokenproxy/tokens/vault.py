@@ -4,70 +4,79 @@ The store may lag behind what we know (a disk that was full, a folder restored f
 Redis that lost its last write). We never go back: our own record is used, and written again.
 A store that fails stops no token from being used; the token is then in memory only, which is
 told, and saving is tried again until it works (contract 3.3.8).
+
+Loads and saves take turns, so that what a load brings is never older than a save that ended
+before it. Whoever needs both the store's lock and its turn takes the lock first.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from tokenproxy.clock import Clock
-from tokenproxy.errors import SourceUnavailable, StoreError
+from tokenproxy.errors import StoreError
 from tokenproxy.events import NotPersisted, Observe, Persisted, StoreTrouble
-from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens.store import Conflict, Lease, Saved, TokenStore
 from tokenproxy.tokens.token import Record
 
 FIRST_SAVE_AGAIN = 2.0
 LONGEST_SAVE_AGAIN = 60.0
+LAST_SAVE = 0.5  # seconds that closing spends on a record that is still unsaved
+MOST_CONFLICTS = 5  # under the lock one is an accident; more mean that somebody keeps no lock
 
 
 class Vault:
-    """One credential's record: in the store, or waiting to be stored."""
+    """One credential's record: in the store, or waiting to be stored.
+
+    `known` is the newest record that was loaded or saved; `was_read` tells whether the store
+    could be read even once; `unsaved` is what the store has not taken yet.
+    """
 
     def __init__(self, name: str, store: TokenStore, *, clock: Clock, observe: Observe) -> None:
         self._name = name
         self._store = store
         self._clock = clock
         self._observe = observe
-        self._newest = Record()
+        self._turn = asyncio.Lock()
         self._stored = 0  # the generation that the store was last seen to hold
         self._told = False
-        self.unsaved: Record | None = None
         self._saving: asyncio.Task[None] | None = None
+        self.known = Record()
+        self.was_read = False
+        self.unsaved: Record | None = None
 
-    async def lock(self, stack: AsyncExitStack) -> Lease | None:
-        """The store's lock until `stack` closes; None where it can do without.
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[Lease | None]:
+        """The store's lock; None where it cannot be had and the store can do without.
 
         Raises:
-            SourceUnavailable: nothing may be renewed without the lock, and it cannot be had.
+            StoreError: nothing may be renewed without the lock, and it cannot be had.
         """
+        lock = self._store.lock()
+        lease = await self._enter(lock)
         try:
-            return await stack.enter_async_context(self._store.lock())
-        except StoreError as error:
-            if not self._store.renews_without_lock:
-                raise SourceUnavailable(str(error)) from error
-            self._observe(StoreTrouble(self._name, str(error)))
-            return None
+            yield lease
+        finally:
+            if lease is not None:
+                await self._leave(lock)
+
+    def at_rest(self) -> AbstractAsyncContextManager[None]:
+        """While this is held nothing is being saved, and no save begins."""
+        return self._turn
 
     async def load(self) -> Record:
         """What the store holds, or what we know, where that is newer. Raises StoreError."""
-        stored = await self._store.load()
-        self._stored = stored.generation
-        if stored.generation >= self._newest.generation:
-            self._newest = stored
-            self.unsaved = None
-        elif self.unsaved is None:
-            self._save_later(self._newest)
-        return self._newest
-
-    async def newest(self) -> Record:
-        """The same, but a store that fails is no obstacle."""
-        try:
-            return await self.load()
-        except StoreError as error:
-            self._observe(StoreTrouble(self._name, str(error)))
-            return self._newest
+        async with self._turn:
+            stored = await self._store.load()
+            self.was_read = True
+            self._stored = stored.generation
+            if stored.generation < self.known.generation:
+                self._save_later(self.known)
+            elif stored.generation > self.known.generation or self.unsaved is None:
+                self._now_stored(stored)
+            return self.known
 
     async def save(self, record: Record, lease: Lease | None) -> Record:
         """Make `record` the next generation; what is given back is the one to use.
@@ -75,27 +84,14 @@ class Vault:
         A store that fails leaves it in memory. A store that has moved on while our lease was
         lost wins: whoever held the lock after us got the issuer's later answer.
         """
-        generation = max(record.generation, self._newest.generation, self._stored) + 1
-        new = self._newest = replace(record, generation=generation)
-        try:
-            saved = await self._store.save(new, after=self._stored, lease=lease)
-        except StoreError as error:
-            self._tell_unsaved(error)
-            self._save_later(new)
-            return new
-        match saved:
-            case Saved():
-                self._tell_saved(new)
-                return new
-            case Conflict(other):
-                return await self._settle(new, other, lease)
-
-    async def _settle(self, ours: Record, other: Record, lease: Lease | None) -> Record:
-        self._stored = other.generation
-        if lease is not None and lease.lost and other.generation >= ours.generation:
-            self._newest = other
-            return other
-        return await self.save(ours, lease)
+        async with self._turn:
+            try:
+                self._now_stored(await self._put(record, lease))
+            except StoreError as error:
+                self.known = self._next(record)
+                self._tell_unsaved(error)
+                self._save_later(self.known)
+            return self.known
 
     def changes(self) -> AsyncGenerator[None, None]:
         """Yields whenever the store may hold something else."""
@@ -103,9 +99,48 @@ class Vault:
 
     async def close(self) -> None:
         """Stop trying to save; try once more where something is left to save."""
-        await cancelled(self._saving)
+        async with self.at_rest():
+            await cancelled(self._saving)
         if self.unsaved is not None:
-            await self._save_once(self.unsaved)
+            last = spawn(self._save_unsaved(), name=f"save {self._name} at the end")
+            await done_within(last, LAST_SAVE, self._clock.sleep)
+            async with self.at_rest():
+                await cancelled(last)
+
+    async def _enter(self, lock: AbstractAsyncContextManager[Lease]) -> Lease | None:
+        try:
+            return await lock.__aenter__()
+        except StoreError as error:
+            if not self._store.renews_without_lock:
+                raise
+            self._observe(StoreTrouble(self._name, str(error)))
+            return None
+
+    async def _leave(self, lock: AbstractAsyncContextManager[Lease]) -> None:
+        """What was done under the lock stands, even where it cannot be given back in order."""
+        try:
+            await lock.__aexit__(None, None, None)
+        except StoreError as error:
+            self._observe(StoreTrouble(self._name, str(error)))
+
+    async def _put(self, record: Record, lease: Lease | None) -> Record:
+        """Save it as the next generation; what the store holds then. Raises StoreError."""
+        for _ in range(MOST_CONFLICTS):
+            new = self._next(record)
+            match await self._store.save(new, after=self._stored, lease=lease):
+                case Saved():
+                    return new
+                case Conflict(other):
+                    self._stored = other.generation
+                    if lease is not None and lease.lost and other.generation >= new.generation:
+                        return other
+        raise StoreError(
+            f"the record of credential '{self._name}' is being changed by somebody who does not "
+            "lock it: make sure that nothing but tokenproxy writes to the store"
+        )
+
+    def _next(self, record: Record) -> Record:
+        return replace(record, generation=max(self.known.generation, self._stored) + 1)
 
     def _save_later(self, record: Record) -> None:
         self.unsaved = record
@@ -117,23 +152,23 @@ class Vault:
         while self.unsaved is not None:
             await self._clock.sleep(pause)
             pause = min(pause * 2, LONGEST_SAVE_AGAIN)
-            if self.unsaved is not None:
-                await self._save_once(self.unsaved)
+            await self._save_unsaved()
 
-    async def _save_once(self, record: Record) -> None:
+    async def _save_unsaved(self) -> None:
         try:
-            async with self._store.lock() as lease:
+            async with self.locked() as lease, self._turn:
+                if self.unsaved is None:
+                    return
                 stored = await self._store.load()
                 self._stored = stored.generation
-                if stored.generation < record.generation:
-                    await self._store.save(record, after=stored.generation, lease=lease)
+                if stored.generation <= self.unsaved.generation:
+                    stored = await self._put(self.unsaved, lease)
+                self._now_stored(stored)
         except StoreError as error:
             self._tell_unsaved(error)
-            return
-        if self.unsaved is record:
-            self._tell_saved(record)
 
-    def _tell_saved(self, record: Record) -> None:
+    def _now_stored(self, record: Record) -> None:
+        self.known = record
         self._stored = record.generation
         self.unsaved = None
         if self._told:

@@ -2,17 +2,21 @@
 
 import asyncio
 import json
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import os
+import signal
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import cast
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.command import Command
-from tokenproxy.tokens.answer import is_sendable, look_up
+from tokenproxy.tokens.answer import look_up
 from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
-from tokenproxy.tokens.token import Granted, Record, Token
+from tokenproxy.tokens.token import Granted, Record, Token, is_sendable
 
 MAX_OUTPUT = 1 << 20
 
@@ -53,22 +57,25 @@ class CommandSource(Source):
         return Granted(Token(Secret(access), received, expires_at))
 
     async def _run(self) -> bytes:
-        process = await self._start()
+        running = await self._start()
         try:
             async with asyncio.timeout(self._settings.refresh.timeout):
-                output = await _read(process)
-                code = await process.wait()
+                await running.settled()
         except TimeoutError as error:
             raise self._failure("did not end in time") from error
         finally:
-            await _end(process)
-        if code != 0:
-            raise self._failure(f"ended with exit code {code}; run it by hand to see why")
-        return output
+            await running.end()
+        if running.too_much:
+            raise self._failure("printed too much to be a token")
+        if running.code != 0:
+            raise self._failure(f"{_ended(running.code)}; run it by hand to see why")
+        return bytes(running.output)
 
-    async def _start(self) -> Process:
+    async def _start(self) -> "_Running":
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.create_subprocess_exec(
+            _, running = await loop.subprocess_exec(
+                _Running,
                 *self._settings.argv,
                 stdin=DEVNULL,
                 stdout=PIPE,
@@ -79,10 +86,9 @@ class CommandSource(Source):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not a valid command"
             raise self._failure(f"could not be run ({reason})") from error
+        return running
 
     def _token(self, output: bytes) -> tuple[str, object]:
-        if len(output) > MAX_OUTPUT:
-            raise self._failure("printed too much to be a token")
         try:
             text = output.decode("utf-8-sig").strip()
             access, expires_in = self._fields(text)
@@ -106,19 +112,62 @@ class CommandSource(Source):
         return SourceUnavailable(f"credential '{self._name}': the command '{program}' {what}")
 
 
-async def _read(process: Process) -> bytes:
-    output = bytearray()
-    stream = process.stdout
-    while stream is not None and (chunk := await stream.read(1 << 16)):
-        output += chunk
-        if len(output) > MAX_OUTPUT:
-            process.kill()
-            break
-    return bytes(output)
+class _Running(asyncio.SubprocessProtocol):
+    """A command that runs, in a session and process group of its own, and what it prints.
+
+    It has settled when it has ended and nobody holds its output any more, or when it has
+    printed too much.
+    """
+
+    def __init__(self) -> None:
+        self.output = bytearray()
+        self.too_much = False
+        self._settled = asyncio.Event()
+        self._exited = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    async def settled(self) -> None:
+        """Wait until there is nothing to wait for any more."""
+        await self._settled.wait()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, or what signal ended it, below zero; None while it runs."""
+        return self._transport.get_returncode()
+
+    async def end(self) -> None:
+        """Leave nothing behind: what has not ended by itself is killed, with its children."""
+        if self._closed.is_set():
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._transport.get_pid(), signal.SIGKILL)
+        await self._exited.wait()
+        self._transport.close()  # a child that left the group may hold the pipe
+        await self._closed.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It has been started."""
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """It has printed something."""
+        self.output += data
+        if len(self.output) > MAX_OUTPUT:
+            self.too_much = True
+            self.output.clear()
+            self._settled.set()
+
+    def process_exited(self) -> None:
+        """It has ended; its children may still hold the pipe."""
+        self._exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended, and its output too."""
+        self._settled.set()
+        self._closed.set()
 
 
-async def _end(process: Process) -> None:
-    """Leave no process behind, whatever came of it."""
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+def _ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"was ended by signal {-code}"
+    return f"ended with exit code {code}"

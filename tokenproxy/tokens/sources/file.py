@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.file import File
-from tokenproxy.tokens.answer import is_sendable, look_up
+from tokenproxy.tokens.answer import look_up
 from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
-from tokenproxy.tokens.token import Granted, Record, Token
+from tokenproxy.tokens.token import Granted, Record, Token, is_sendable
 from tokenproxy.tokens.watching import FolderWatch
 
 MAX_TOKEN_FILE = 1 << 20
@@ -22,7 +24,7 @@ DEFAULT_FIELD = "access_token"
 class FileSource(Source):
     """Contract 1.1, `file`: read again when something changes beside it, and when it is due.
 
-    The folder is watched rather than the file: Kubernetes swaps a symlink beside it.
+    Folders are watched rather than the file: Kubernetes swaps a symlink beside it.
     """
 
     persistent = False
@@ -50,15 +52,33 @@ class FileSource(Source):
         return Granted(Token(Secret(access), now, expires_at))
 
     async def changes(self) -> AsyncGenerator[None, None]:
-        """Yields when something in the file's folder has changed."""
-        async with aclosing(FolderWatch(self._settings.path.parent).changes()) as changes:
+        """Yields when there is another file, or something else in it.
+
+        A file that has gone is no reason to ask: it may be on its way back.
+        """
+        seen = self._look()
+        async with aclosing(FolderWatch(self._places).changes()) as changes:
             async for _ in changes:
-                yield
+                before, seen = seen, self._look()
+                if seen not in {None, before}:
+                    yield
+
+    def _places(self) -> set[Path]:
+        """The file's folder, and the one that a symlink leads to."""
+        return {self._settings.path.parent, self._settings.path.resolve().parent}
+
+    def _look(self) -> tuple[int, ...] | None:
+        """What changes with the file; None where there is none."""
+        try:
+            status = self._settings.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def _read(self) -> bytes:
         try:
-            with self._settings.path.open("rb") as file:
-                return file.read(MAX_TOKEN_FILE + 1)
+            with open(self._settings.path, "rb", opener=_open_without_waiting) as file:
+                return file.read(MAX_TOKEN_FILE + 1) or b""  # None from a FIFO that is empty
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise self._failure(f"cannot be read ({reason})") from error
@@ -80,3 +100,8 @@ class FileSource(Source):
 
     def _failure(self, what: str) -> SourceUnavailable:
         return SourceUnavailable(f"credential '{self._name}': {self._settings.path} {what}")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that nobody writes to would else hold the thread for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,6 +1,7 @@
 """Any login API that speaks JSON or forms: two requests, as the config writes them."""
 
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from tokenproxy.tokens.token import Granted, Record
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+PLACEHOLDER = re.compile(r"\{(refresh_token|access_token)\}")
 
 
 class JsonLoginSource(Source):
@@ -56,9 +58,8 @@ def _tokens(record: Record) -> dict[str, str]:
 
 def _build(wanted: JsonRequest, tokens: dict[str, str]) -> TokenRequest:
     def fill(text: str) -> str:
-        for name, token in tokens.items():
-            text = text.replace("{" + name + "}", token)
-        return text
+        """In one pass: what a token itself holds is left as it is."""
+        return PLACEHOLDER.sub(lambda found: tokens.get(found[1], found[0]), text)
 
     headers = {name: fill(value.get_secret_value()) for name, value in wanted.headers.items()}
     content, kind = _content(wanted, fill)
@@ -70,7 +71,7 @@ def _build(wanted: JsonRequest, tokens: dict[str, str]) -> TokenRequest:
 def _content(wanted: JsonRequest, fill: Callable[[str], str]) -> tuple[bytes | None, str | None]:
     if wanted.form is not None:
         pairs = {name: fill(value.get_secret_value()) for name, value in wanted.form.items()}
-        return urlencode(pairs).encode(), FORM
+        return urlencode(pairs, errors="surrogatepass").encode(), FORM  # any text, never a crash
     if wanted.body is not None:
         return json.dumps(_filled(wanted.body, fill)).encode(), JSON
     return None, None

@@ -1,0 +1,108 @@
+"""At most one renewal at a time, as a task of its own.
+
+Nobody waits for the task: who wants a token waits until the slot has changed, and looks again.
+So one who leaves cancels nobody else, and whoever wakes finds the slot settled. The outcome
+settles in the task's done callback, which also runs for a task that was cancelled before its
+first step, and for one that met a fault.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from tokenproxy.clock import Clock
+from tokenproxy.errors import SourceRefused, SourceUnavailable
+from tokenproxy.events import Event, LoginRequired, Observe, RenewalFailed
+from tokenproxy.tasks import Bell, cancelled, done_within, spawn
+from tokenproxy.tokens.slot import Refused, Slot
+
+
+class Renew(Protocol):
+    """What a flight runs."""
+
+    def __call__(self, *, forced: bool) -> Coroutine[Any, Any, None]:
+        """Put a good token into the slot, or raise SourceUnavailable or SourceRefused."""
+
+
+class Flight:
+    """The renewal of one credential; `changed` rings when it has settled."""
+
+    def __init__(
+        self,
+        name: str,
+        slot: Slot,
+        renew: Renew,
+        *,
+        clock: Clock,
+        observe: Observe,
+        changed: Bell,
+    ) -> None:
+        self._name = name
+        self._slot = slot
+        self._renew = renew
+        self._clock = clock
+        self._observe = observe
+        self._changed = changed
+        self._task: asyncio.Task[None] | None = None
+        self._forced = False
+        self.closed = False
+
+    def begin(self) -> None:
+        """Start a renewal, unless one is under way."""
+        if self._task is None and not self.closed:
+            forced, self._forced = self._forced, False
+            self._slot.begin()
+            self._task = spawn(self._renew(forced=forced), name=f"renew {self._name}")
+            self._task.add_done_callback(self._settle)
+
+    def force(self) -> None:
+        """Start a renewal that asks the source whatever we have: now, or after this one."""
+        self._forced = True
+        self.begin()
+
+    async def close(self, grace: float, at_rest: AbstractAsyncContextManager[None]) -> None:
+        """Begin none any more; one under way has `grace` seconds, and is cancelled `at_rest`."""
+        self.closed = True
+        task = self._task
+        if task is not None and not await done_within(task, grace, self._clock.sleep):
+            async with at_rest:
+                await cancelled(task)
+        self._changed.ring()
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        event = self._conclude(task)
+        if self._forced:
+            self.begin()
+        self._changed.ring()
+        if event is not None:
+            self._observe(event)
+
+    def _conclude(self, task: asyncio.Task[None]) -> Event | None:
+        if task.cancelled():
+            self._slot.abandon()
+            return None
+        match task.exception():
+            case None:
+                self._slot.renewed()
+                return None
+            case SourceRefused() as error:
+                return LoginRequired(self._name, self._slot.refused(str(error)).why)
+            case SourceUnavailable() as error:
+                return self._fail(error)
+            case fault:  # nobody must be left waiting for ever by a mistake of our own
+                return self._fail(SourceUnavailable(self._explain(fault)))
+
+    def _fail(self, error: SourceUnavailable) -> Event:
+        match self._slot.failed(error, self._clock.now()):
+            case Refused(why):
+                return LoginRequired(self._name, why)
+            case float() as seconds:
+                return RenewalFailed(self._name, str(error), seconds)
+
+    def _explain(self, fault: BaseException) -> str:
+        return (
+            f"credential '{self._name}': the renewal met a fault in tokenproxy itself "
+            f"({type(fault).__name__}); it is tried again, but please report it"
+        )
