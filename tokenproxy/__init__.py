@@ -18,10 +18,10 @@ def load_config(path_or_mapping: Path | str | Mapping[str, Any]) -> "Config":
     Raises:
         tokenproxy.errors.ConfigError: every mistake that it has, with its place.
     """
-    from tokenproxy import environment
-    from tokenproxy.config import load
+    from tokenproxy.config.load import load_config as load
+    from tokenproxy.environment import variables
 
-    return load.load_config(path_or_mapping, environment=environment.variables()).config
+    return load(path_or_mapping, environment=variables()).config
 
 
 def run(config: "Config") -> None:

@@ -44,7 +44,7 @@ def shop(site: SimpleJwtSite, *, refresh_on: list[Any] | None = None, **credenti
     }
 
 
-ALWAYS_RENEW = {"refresh": {"min_interval": 0}}
+ALWAYS_RENEW: dict[str, Any] = {"refresh": {"min_interval": 0}}
 
 
 def curl(*arguments: str) -> subprocess.CompletedProcess[str]:

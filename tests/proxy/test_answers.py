@@ -29,6 +29,7 @@ CONTRACT = {
     "method_not_allowed": 405,
     "request_timeout": 408,
     "host_not_allowed": 421,
+    "unsupported_media_type": 415,
     "head_too_large": 431,
     "internal_error": 500,
     "not_implemented": 501,

@@ -58,6 +58,8 @@ class ErrorCode(Enum):
     NO_ROUTE = "no_route", 404, "No route", "destination_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed", "http_request_error"
     REQUEST_TIMEOUT = "request_timeout", 408, "Request timeout", "http_request_error"
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type", 415, "Unsupported media type", "http_request_denied")
     HOST_NOT_ALLOWED = "host_not_allowed", 421, "Host not allowed", "http_request_denied"
     HEAD_TOO_LARGE = "head_too_large", 431, "Request head too large", "http_request_error"
     INTERNAL_ERROR = "internal_error", 500, "Internal error", "proxy_internal_error"
