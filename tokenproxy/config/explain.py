@@ -34,7 +34,7 @@ _SENTENCES = {
     "float_parsing": _NUMBER,
     "finite_number": "must be a finite number",
     "path_type": "must be a path",
-    "none_required": "must be null: there is nothing else to choose yet",
+    "none_required": "must be null",
     "missing": "is missing",
 }
 _LIMITS = {
@@ -49,7 +49,7 @@ _TEXTUAL = {"string_type", "path_type"}
 def sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
     """What pydantic's error of that `kind` means; `value` is only looked at for its type."""
     if value is None and kind in _SENTENCES.keys() | _TEXTUAL and kind != "missing":
-        return f"is empty: {_said(kind, value)} (or leave the key out)"
+        return f"is empty: {_said(kind, value)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":

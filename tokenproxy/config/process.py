@@ -28,7 +28,7 @@ def _address(text: str) -> str:
     address = split_address(text)
     if address is None:
         raise ValueError("must be 'host:port' (port 0 picks a free one) or 'unix:/path'")
-    if not is_loopback(address[0]):
+    if not is_loopback(address[0].lower()):
         raise ValueError(
             "would let other machines use your tokens: listen on 127.0.0.1, [::1], localhost "
             "or a unix socket"
@@ -36,12 +36,12 @@ def _address(text: str) -> str:
     return text
 
 
-def _listed(value: Any) -> Any:
+def _no_bare_port(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
             "is a port alone: write it with its address, as in 127.0.0.1:8080"
         )
-    return one_is_a_list_of_one(value)
+    return value
 
 
 def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
@@ -51,9 +51,12 @@ def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_address)]
 Addresses = Annotated[
-    tuple[Address, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_each_once)
+    tuple[Address, ...],
+    Field(min_length=1),
+    BeforeValidator(one_is_a_list_of_one),
+    AfterValidator(_each_once),
 ]
 
 

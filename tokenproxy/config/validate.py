@@ -39,8 +39,9 @@ def validate(document: Document, folder: Path) -> tuple[Config | None, list[Mist
     if wrong:
         _, more = _look(_without(document.data, wrong), folder)
         findings += _independent(more, wrong | _meant(findings))
-    silent = known | _meant(findings)
-    return config, [finding.mistake for finding in findings if finding.mistake.where not in silent]
+    meant = _meant(findings)
+    told = [finding for finding in findings if not _follows(finding, document.data, meant)]
+    return config, [finding.mistake for finding in told if finding.mistake.where not in known]
 
 
 def _look(data: Any, folder: Path) -> tuple[Config | None, list[_Finding]]:
@@ -72,6 +73,14 @@ def _at(data: Any, where: Where) -> Any:
 
 def _meant(findings: Iterable[_Finding]) -> set[Where]:
     return {finding.meant for finding in findings if finding.meant is not None}
+
+
+def _follows(finding: _Finding, data: Any, meant: set[Where]) -> bool:
+    """Whether it only follows from another: a key misspelt, or a list of nothing but mistakes."""
+    where = finding.mistake.where
+    if finding.kind == "too_short":
+        return bool(Document(data, {}).at(where) != [])
+    return finding.kind == "missing" and where in meant
 
 
 def _without(data: Any, wrong: Iterable[Where]) -> Any:

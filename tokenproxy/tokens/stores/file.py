@@ -100,7 +100,7 @@ class FileStore:
             thread_local=False,
             fallback_to_soft=False,  # a file that merely exists outlives a holder that dies
         )
-        while not self._is_got(lock):
+        while not self._is_got(lock):  # noqa: ASYNC110 - nothing tells when a process lets go
             await asyncio.sleep(LOCK_POLL)  # the one place to be cancelled at, with nothing held
         try:
             yield FileLease()
