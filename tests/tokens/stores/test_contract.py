@@ -321,7 +321,7 @@ async def _until_generation(store: TokenStore, generation: int) -> Record:
 
 async def _begun(*tasks: asyncio.Task[Record]) -> None:
     """Far enough for a watch to stand; whatever stands later still misses nothing."""
-    await asyncio.wait(tasks, timeout=0.2)
+    await asyncio.wait(tasks, timeout=0.1)
     assert not any(task.done() for task in tasks)
 
 
