@@ -568,7 +568,7 @@ async def test_a_new_file_is_synced_before_its_name_is_and_the_folder_after(
     real_fsync, real_rename = os.fsync, os.rename
 
     def _fsync(descriptor: int) -> None:
-        steps.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        steps.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         real_fsync(descriptor)
 
     def _rename(source: Path, target: Path) -> None:
@@ -733,7 +733,7 @@ async def test_a_watch_goes_on_when_the_folder_is_removed_and_made_anew(
             told = spawn(_next(changes), name="told")  # each is told of by itself
             await asyncio.wait({told}, timeout=0.3)
             await cancelled(told)
-            changes = store.watch()
+            changes = store.watch()  # noqa: PLW2901 - a new watch, after the one that was closed
 
 
 async def test_a_save_that_another_process_never_ends_is_given_up(
