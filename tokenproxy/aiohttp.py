@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, web
-from multidict import CIMultiDict
 from yarl import URL
 
 from tokenproxy.config.load import load_config
@@ -27,8 +26,8 @@ from tokenproxy.environment import variables
 from tokenproxy.errors import ConfigError
 from tokenproxy.proxy.answers import ErrorCode, answer
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.inbound import Own, text_fields
 from tokenproxy.proxy.inject import Injector
-from tokenproxy.proxy.legs import multidict, own_response
 from tokenproxy.proxy.matching import MAX_BODY, RefreshRules, Verdict
 from tokenproxy.proxy.route import CompiledRoute
 from tokenproxy.proxy.verdict import Step, decide
@@ -63,7 +62,7 @@ def setup(app: web.Application, config: AnyConfig) -> None:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if "Content-Encoding" in request.headers and _decodes(request):
-            return own_response(answer(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=WOULD_BE_DECODED))
+            return Own(answer(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=WOULD_BE_DECODED))
         return await runtime.handler(request)
 
     app.cleanup_ctx.append(lifetime)
@@ -186,7 +185,7 @@ class _Plain:
         """The request itself, changed."""
         target = self._url.raw_path_qs.encode("ascii")
         headers, target = injector.apply(self._headers, target, held.token.access.reveal())
-        self._request.headers = CIMultiDict(multidict(headers))
+        self._request.headers = text_fields(headers)
         self._request.url = URL.build(
             scheme=self._url.scheme,
             host=self._url.raw_host or "",

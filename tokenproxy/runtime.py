@@ -6,22 +6,24 @@
 Nothing is fetched before it is entered, and nothing runs after it is left.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Self
 
+import aiohttp
+
 from tokenproxy.clock import Clock, SystemClock, system_random
 from tokenproxy.config.model import Config
 from tokenproxy.environment import state_folder, variables
 from tokenproxy.events import Event, Observe
-from tokenproxy.proxy import legs
-from tokenproxy.proxy.exchange import Parts
 from tokenproxy.proxy.handler import Handler
+from tokenproxy.proxy.outbound import Upstream, open_session
+from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.route import RouteTable
 from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.sources import AnyCredential
@@ -54,7 +56,8 @@ class Runtime:
     """A config at work: keepers that hold tokens, and the handler that answers requests.
 
     Building it raises ConfigError for what only shows when it is put together, such as a CA
-    file that cannot be read. `close_grace` is how many seconds a renewal under way is given.
+    file that cannot be read. `close_grace` is how many seconds renewals under way are given
+    when it is left; it may be set until then.
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class Runtime:
     ) -> None:
         self._config = config
         self._world = world or World()
-        self._close_grace = close_grace
+        self.close_grace = close_grace
         self._table = RouteTable(config.routes)
-        self._tls = {
-            route.name: endpoint.tls_context(route.settings.tls) for route in self._table.routes
+        self._upstreams = {
+            route.name: Upstream(route, tls=endpoint.tls_context(route.settings.tls))
+            for route in self._table.routes
         }
         self._token_tls = {
             name: endpoint.tls_context(
@@ -107,28 +111,35 @@ class Runtime:
     async def _start(self, stack: AsyncExitStack) -> None:
         stores = build_stores(self._config.store, state_folder=self._world.state_folder)
         for name, settings in self._config.credentials.items():
-            self.keepers[name] = await self._start_keeper(name, settings, stores, stack)
-        session = await stack.enter_async_context(legs.open_session())
+            opened = endpoint.open_session(tls=self._token_tls[name])
+            session = await stack.enter_async_context(opened)
+            self.keepers[name] = self._build_keeper(name, settings, session, stores)
+        stack.push_async_callback(self._close_keepers)
+        for keeper in self.keepers.values():
+            await keeper.start()
         parts = Parts(
             table=self._table,
+            upstreams=self._upstreams,
             keepers=self.keepers,
-            session=session,
-            tls=self._tls,
+            session=await stack.enter_async_context(open_session()),
             clock=self._world.clock,
             observe=self._world.observe,
         )
         self._handler = Handler(parts, self._config.allowed_hosts)
 
-    async def _start_keeper(
-        self, name: str, settings: AnyCredential, stores: StoreFactory, stack: AsyncExitStack
+    def _build_keeper(
+        self,
+        name: str,
+        settings: AnyCredential,
+        session: aiohttp.ClientSession,
+        stores: StoreFactory,
     ) -> Keeper:
         world = self._world
-        session = await stack.enter_async_context(endpoint.open_session(tls=self._token_tls[name]))
         source = build_source(
             name, settings, session=session, environment=world.variables, clock=world.clock
         )
         kept_in = stores if source.persistent else MemoryStores()
-        keeper = Keeper(
+        return Keeper(
             name,
             source,
             kept_in.open(record_key(name, settings)),
@@ -137,6 +148,8 @@ class Runtime:
             random=world.random,
             observe=world.observe,
         )
-        stack.push_async_callback(partial(keeper.close, self._close_grace))
-        await keeper.start()
-        return keeper
+
+    async def _close_keepers(self) -> None:
+        """All at once: together they get the grace that each of them may need."""
+        closing = (keeper.close(self.close_grace) for keeper in self.keepers.values())
+        await asyncio.gather(*closing)

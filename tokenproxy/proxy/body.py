@@ -14,7 +14,7 @@ from typing import IO
 
 from tokenproxy.settings.route import Replay
 
-PIECE = 1 << 16  # bytes that are read back from the file at once
+PIECE = 1 << 16  # bytes that are read back from the spool at once
 
 Read = Callable[[], Awaitable[bytes]]
 
@@ -28,7 +28,7 @@ class Spool:
 
     def __init__(self, settings: Replay) -> None:
         self._settings = settings
-        self._memory: list[bytes] = []
+        self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self.size = 0
         self.kept = True
@@ -42,30 +42,29 @@ class Spool:
             if self.size > self._settings.max_body:
                 self.drop()
             elif self._file is None and self.size <= self._settings.memory:
-                self._memory.append(piece)
+                self._memory += piece
             else:
                 self._to_file(piece)
         except OSError:
             self.drop()
 
     def read(self, offset: int) -> bytes:
-        """Some bytes from `offset` on; empty at the end of what is kept.
+        """Some bytes from `offset` on, which lies before the end of what is kept.
 
         Raises:
             BodyGone: nothing is kept any more, or it cannot be read.
         """
         if not self.kept:
             raise BodyGone
-        if self._file is not None:
-            try:
-                return os.pread(self._file.fileno(), PIECE, offset)
-            except OSError as error:
-                raise BodyGone from error
-        for piece in self._memory:
-            if offset < len(piece):
-                return piece[offset:] if offset else piece
-            offset -= len(piece)
-        return b""
+        if self._file is None:
+            return bytes(self._memory[offset : offset + PIECE])
+        try:
+            piece = os.pread(self._file.fileno(), PIECE, offset)
+        except OSError as error:
+            raise BodyGone from error
+        if not piece:
+            raise BodyGone
+        return piece
 
     def drop(self) -> None:
         """Keep nothing any more."""
@@ -79,16 +78,16 @@ class Spool:
         if self._file is None:
             # Unbuffered and unlinked: nothing is left behind, whatever happens to us.
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._settings.dir)  # noqa: SIM115 - closed by `drop`
-            for earlier in self._memory:
-                _write_all(self._file, earlier)
+            _write_all(self._file, self._memory)
             self._memory.clear()
         _write_all(self._file, piece)
 
 
-def _write_all(file: IO[bytes], piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[file.write(view) :]
+def _write_all(file: IO[bytes], data: bytes | bytearray) -> None:
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += file.write(view[done:])
 
 
 class Body:
@@ -105,8 +104,10 @@ class Body:
         if length is not None and length > replay.max_body:
             self._spool.drop()
         self._reading = asyncio.Lock()
+        self._flowing = asyncio.Event()
         self._ended = False
         self._passes = 0
+        self.length = length
         self.bytes_in = 0
         self.broke_off = False  # by the caller: what it sent is no whole request
 
@@ -115,9 +116,13 @@ class Body:
         """Whether another iteration can begin at the beginning."""
         return self._spool.kept or self.bytes_in == 0
 
-    def stop(self) -> None:
-        """Give nothing more to the iteration that is under way."""
-        self._passes += 1
+    def hold(self) -> None:
+        """Let the iteration that is under way wait: what it takes now may be lost to a replay."""
+        self._flowing.clear()
+
+    def go_on(self) -> None:
+        """Let it have the rest after all."""
+        self._flowing.set()
 
     def close(self) -> None:
         """Give back memory and file."""
@@ -125,11 +130,13 @@ class Body:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._passes += 1
+        self._flowing.set()
         return _Pass(self, self._passes)
 
     async def piece(self, number: int, offset: int) -> bytes:
         """The bytes at `offset` for the iteration of that number; empty at the end."""
         async with self._reading:
+            await self._flowing.wait()
             if number == self._passes:
                 return await self._at(offset)
         await asyncio.get_running_loop().create_future()  # for ever: its sender is being cancelled

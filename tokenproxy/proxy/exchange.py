@@ -5,68 +5,39 @@ and passed on, or the token renewed and the request sent once more. What is deci
 in the pure stations; here it is only done.
 """
 
-import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable, TokenproxyError
-from tokenproxy.events import InternalError, Observe, RequestServed
+from tokenproxy.events import InternalError, RequestServed
+from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import Answer, ErrorCode, answer, for_error, options_answer
 from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Request
+from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header, to_caller
-from tokenproxy.proxy.legs import CallerBody, Relayed, own_response, send
+from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
-from tokenproxy.proxy.route import CompiledRoute, Matched, RouteTable
+from tokenproxy.proxy.outbound import beginning, send
+from tokenproxy.proxy.parts import Parts, TokenKeeper
+from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.target import split
+from tokenproxy.proxy.transport import Message
 from tokenproxy.proxy.verdict import Step, decide
-from tokenproxy.tokens.slot import Held, Rejection
+from tokenproxy.tokens.slot import Held
 
+BROKE_OFF = "The request's body broke off, or is framed badly."
 CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
 
 
-class TokenKeeper(Protocol):
-    """What a request asks of `tokens.keeper.Keeper`."""
-
-    def peek(self) -> Held | None:
-        """A token that may be sent now."""
-
-    async def get(self) -> Held:
-        """A token that may be sent; raises SourceUnavailable or SourceRefused."""
-
-    def rejected(self, generation: int) -> Rejection:
-        """The API did not take that token."""
-
-    async def replaced(self, generation: int) -> Held | None:
-        """A newer token, or None."""
-
-    def renew_behind(self) -> None:
-        """Renew with nobody waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all requests share; `tls` is by the route's name."""
-
-    table: RouteTable
-    keepers: Mapping[str, TokenKeeper]
-    session: aiohttp.ClientSession
-    tls: Mapping[str, ssl.SSLContext | bool]
-    clock: Clock
-    observe: Observe
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A request as its upstream gets it, but for the credential."""
 
     route: CompiledRoute
-    headers: list[Header]
+    fields: list[Header]
     target: bytes
 
 
@@ -76,12 +47,13 @@ class Exchange:
     def __init__(self, parts: Parts, request: web.BaseRequest) -> None:
         self._parts = parts
         self._request = request
-        self._headers: list[Header] = list(request.raw_headers)
+        self._version = "1.1" if request.version == aiohttp.HttpVersion11 else "1.0"
         self._target = request.raw_path.encode("utf-8", "surrogateescape")
         self._reading: CallerBody | None = None
         self._body: Body | None = None
         self._route: CompiledRoute | None = None
         self._upstream: aiohttp.ClientResponse | None = None
+        self._relayed: Verbatim | None = None
         self._status = CALLER_LEFT
         self._code: str | None = None
         self._bytes_out = 0
@@ -91,7 +63,7 @@ class Exchange:
 
     async def answer(self, guard: Guard) -> web.StreamResponse:
         """Judge the request, and forward it or say why not."""
-        match guard.judge(self._judged()):
+        match self._refusal() or guard.judge(self._judged()):
             case Denied() as denied:
                 return self._deny(denied)
             case OptionsAsked():
@@ -100,6 +72,10 @@ class Exchange:
                 self._route = route
                 return await self._forward_safely(route, target)
 
+    def _refusal(self) -> Denied | None:
+        codings = self._request.headers.getall(hdrs.TRANSFER_ENCODING, ())
+        return framing.refusal(self._request.version, codings)
+
     async def _forward_safely(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
         try:
             return await self._forward(route, target)
@@ -107,35 +83,33 @@ class Exchange:
             return self._fail(error)
         except ConnectionError:
             raise  # the caller has gone
-        except Exception as error:  # noqa: BLE001 - a fault of our own: told, and answered with 500
+        except Exception as error:  # a fault of our own: told, and answered with 500
             self._parts.observe(InternalError(route.name, type(error).__name__))
+            if self._relayed is not None:
+                self._relayed.break_off(self._request)
+                raise ConnectionAbortedError from error
             return self._fail(error)
 
     async def _forward(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
         self._body = self._open_body(route)
         fields = route.headers.to_upstream(
-            self._headers, version=self._version, caller=self._caller()
+            self._request.raw_headers, version=self._version, caller=self._caller()
         )
-        outgoing = Outgoing(route, fields, target)
+        outgoing = Outgoing(route, self._framed(fields), target)
         if route.settings.credential is None:
-            return await self._relay(await self._send(route, fields, target))
+            return await self._relay(await self._send(route, outgoing.fields, target))
         keeper = self._parts.keepers[route.settings.credential]
         held = keeper.peek() or await keeper.get()
         upstream = await self._send_with(held, outgoing)
         return await self._settle(upstream, keeper, held, outgoing)
 
     async def _settle(
-        self,
-        upstream: aiohttp.ClientResponse,
-        keeper: TokenKeeper,
-        held: Held,
-        outgoing: Outgoing,
+        self, upstream: aiohttp.ClientResponse, keeper: TokenKeeper, held: Held, outgoing: Outgoing
     ) -> web.StreamResponse:
         """What becomes of the first answer."""
         rejects, begun = await self._rejects(outgoing.route, upstream)
         rejection = keeper.rejected(held.generation) if rejects else None
-        replayable = self._body is None or self._body.replayable
-        match decide(rejection, attempt=1, replayable=replayable):
+        match decide(rejection, attempt=1, replayable=self._replayable):
             case Step.FORWARD:
                 return await self._relay(upstream, begun)
             case Step.RENEW_AND_FORWARD:
@@ -143,7 +117,7 @@ class Exchange:
                 return await self._relay(upstream, begun)
             case Step.RENEW_AND_RESEND | Step.RESEND_WITH_NEWER:
                 newer = await self._newer(keeper, held)
-                if newer is None:
+                if newer is None or not self._replayable:
                     return await self._relay(upstream, begun)
                 return await self._resend(upstream, newer, outgoing)
 
@@ -159,8 +133,12 @@ class Exchange:
     async def _newer(self, keeper: TokenKeeper, held: Held) -> Held | None:
         """A newer token, while the first answer is held unread and the upload stands still."""
         if self._body is not None:
-            self._body.stop()
+            self._body.hold()
         return await keeper.replaced(held.generation)
+
+    @property
+    def _replayable(self) -> bool:
+        return self._body is None or self._body.replayable
 
     async def _rejects(
         self, route: CompiledRoute, upstream: aiohttp.ClientResponse
@@ -172,37 +150,13 @@ class Exchange:
             case Verdict.ACCEPTED:
                 return False, b""
             case Verdict.NEEDS_BODY:
-                begun, complete = await _beginning(upstream)
+                begun, complete = await beginning(upstream, MAX_BODY)
                 rejects = route.refresh.by_body(
                     upstream.status, upstream.raw_headers, begun, complete=complete
                 )
                 return rejects, begun
 
     # -- towards the upstream ----------------------------------------------------------------
-
-    async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
-        route = outgoing.route
-        try:
-            fields, target = route.injector.apply(
-                outgoing.headers, outgoing.target, held.token.access.reveal()
-            )
-        except ValueError as error:
-            raise SourceUnavailable("the token cannot be put where 'inject' says") from error
-        return await self._send(route, fields, target)
-
-    async def _send(
-        self, route: CompiledRoute, headers: list[Header], target: bytes
-    ) -> aiohttp.ClientResponse:
-        self._upstream = await send(
-            self._parts.session,
-            route,
-            tls=self._parts.tls[route.name],
-            method=self._request.method,
-            target=target,
-            headers=headers,
-            body=self._body,
-        )
-        return self._upstream
 
     def _open_body(self, route: CompiledRoute) -> Body | None:
         if not self._request.body_exists:
@@ -211,51 +165,77 @@ class Exchange:
         length = self._request.content_length
         return Body(self._reading.read, length=length, replay=route.settings.replay)
 
+    def _framed(self, fields: list[Header]) -> list[Header]:
+        """With the framing of the body, and without an Expect, which is answered here."""
+        if expects_continue(self._request):
+            fields = [field for field in fields if field[0].lower() != b"expect"]
+        if self._body is not None and self._body.length is None:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        return fields
+
+    async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
+        route = outgoing.route
+        try:
+            fields, target = route.injector.apply(
+                outgoing.fields, outgoing.target, held.token.access.reveal()
+            )
+        except ValueError as error:
+            raise SourceUnavailable("the token cannot be put where 'inject' says") from error
+        return await self._send(route, fields, target)
+
+    async def _send(
+        self, route: CompiledRoute, fields: list[Header], target: bytes
+    ) -> aiohttp.ClientResponse:
+        method = self._request.method
+        head = message_head(b"%b %b HTTP/1.1" % (method.encode(), target), fields)
+        self._upstream = await send(
+            self._parts.session,
+            self._parts.upstreams[route.name],
+            Message(method, head, self._body),
+        )
+        return self._upstream
+
     # -- towards the caller ------------------------------------------------------------------
 
     async def _relay(
         self, upstream: aiohttp.ClientResponse, begun: bytes = b""
     ) -> web.StreamResponse:
         """Pass the answer on, `begun` being what was read of it; one that breaks off, does here."""
-        response = Relayed(upstream.status, upstream.reason or "", to_caller(upstream.raw_headers))
-        self._status = upstream.status
+        if self._body is not None:
+            self._body.go_on()
         if self._reading is not None:
-            self._reading.answered()
-        if self._version == "1.0" and response.content_length is None:
-            response.force_close()
+            self._reading.waits = False  # a 100 after the final answer would be part of its body
+        fields, length = to_caller(upstream.raw_headers), upstream.content_length
+        response = Verbatim(upstream.status, upstream.reason or "", fields, length=length)
+        self._status = upstream.status
         await response.prepare(self._request)
+        self._relayed = response
         try:
             piece = begun or await upstream.content.readany()
             while piece:
-                self._bytes_out += len(piece)
                 await response.write(piece)
+                self._bytes_out += len(piece)
                 piece = await upstream.content.readany()
         except (aiohttp.ClientError, OSError):
-            self._abort()
+            response.break_off(self._request)
+        if upstream.content.exception() is not None:
+            response.break_off(self._request)
         return response
 
-    def _abort(self) -> None:
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
-
     def _deny(self, denied: Denied) -> web.StreamResponse:
-        return self._own(
-            answer(
-                denied.code,
-                detail=denied.detail,
-                route=denied.route,
-                allow=denied.allow,
-                close=denied.close,
-            ),
+        own = answer(
             denied.code,
+            detail=denied.detail,
+            route=denied.route,
+            allow=denied.allow,
+            close=denied.close,
         )
+        return self._own(own, denied.code)
 
     def _fail(self, error: Exception) -> web.StreamResponse:
         route = self._route.name if self._route is not None else None
         if self._body is not None and self._body.broke_off:
-            detail = "The request's body broke off, or is framed badly."
-            own = answer(ErrorCode.BAD_REQUEST, detail=detail, route=route, close=True)
+            own = answer(ErrorCode.BAD_REQUEST, detail=BROKE_OFF, route=route, close=True)
             return self._own(own, ErrorCode.BAD_REQUEST)
         fault = for_error(error)
         own = answer(
@@ -271,7 +251,10 @@ class Exchange:
         self._status = own.status
         self._bytes_out = len(own.body)
         self._code = code.value if code is not None else None
-        return own_response(own)
+        response = Own(own)
+        if self._reading.waits if self._reading else expects_continue(self._request):
+            response.force_close()  # whether the body comes now or the next request, nobody knows
+        return response
 
     # -- about the request -------------------------------------------------------------------
 
@@ -296,32 +279,14 @@ class Exchange:
             code=self._code,
         )
 
-    @property
-    def _version(self) -> str:
-        return f"{self._request.version.major}.{self._request.version.minor}"
-
     def _judged(self) -> Request:
         return Request(
-            method=self._request.method.encode("ascii", "surrogateescape"),
+            method=self._request.method.encode(),
             target=self._target,
-            headers=self._headers,
+            headers=self._request.raw_headers,
             version=self._version,
             has_body=self._request.body_exists,
         )
 
     def _caller(self) -> Caller:
         return Caller(address=self._request.remote or None, scheme=self._request.scheme)
-
-
-async def _beginning(upstream: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """What of an answer's body a matcher may look at, and whether that is all."""
-    begun = bytearray()
-    try:
-        while len(begun) <= MAX_BODY:
-            piece = await upstream.content.readany()
-            if not piece:
-                return bytes(begun), True
-            begun += piece
-    except (aiohttp.ClientError, OSError):
-        pass  # met again, and answered, by whoever passes the rest on
-    return bytes(begun), False

@@ -3,12 +3,11 @@
 It moves bytes by what the other stations decide; `exchange` is one request's course.
 """
 
-from typing import Any
-
 from aiohttp import web
 
-from tokenproxy.proxy.exchange import Exchange, Parts
+from tokenproxy.proxy.exchange import Exchange
 from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.parts import Parts
 
 
 class Handler:
@@ -17,34 +16,37 @@ class Handler:
     def __init__(self, parts: Parts, allowed_hosts: tuple[str, ...] = ()) -> None:
         self._parts = parts
         self._allowed_hosts = allowed_hosts
-        self._guards: dict[Any, Guard] = {}
+        self._guards: dict[tuple[object, bool], Guard] = {}
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The answer to one request, whatever happens."""
+        """The answer to one request, whatever happens.
+
+        Raises:
+            ConnectionError: the caller has gone.
+        """
         began = self._parts.clock.now().steady
+        guard = self._guard(request)
         exchange = Exchange(self._parts, request)
         try:
-            response = await exchange.answer(self._guard(request))
+            return await exchange.answer(guard)
         finally:
             exchange.close()
-            self._announce(exchange, began)
-        return response
+            seconds = self._parts.clock.now().steady - began
+            self._parts.observe(exchange.report(seconds))
 
     def _guard(self, request: web.BaseRequest) -> Guard:
         """The guard of the listener that the request came by, told apart by its local address."""
-        transport = request.transport
-        sockname = transport.get_extra_info("sockname") if transport else None
-        scheme = "https" if transport and transport.get_extra_info("sslcontext") else "http"
-        key = (sockname, scheme)
-        guard = self._guards.get(key)
+        protocol = request.protocol
+        sockname, is_tls = protocol.sockname, protocol.ssl_context is not None
+        if protocol.transport is None or sockname is None:
+            # Without an address it would pass for a unix socket, where no Host is wrong.
+            raise ConnectionResetError("the caller has gone")
+        guard = self._guards.get((sockname, is_tls))
         if guard is None:
-            listener = Listener(_addresses(sockname), scheme)
-            guard = self._guards[key] = Guard(self._parts.table, listener, self._allowed_hosts)
+            listener = Listener(_addresses(sockname), "https" if is_tls else "http")
+            guard = Guard(self._parts.table, listener, self._allowed_hosts)
+            self._guards[sockname, is_tls] = guard
         return guard
-
-    def _announce(self, exchange: "Exchange", began: float) -> None:
-        seconds = self._parts.clock.now().steady - began
-        self._parts.observe(exchange.report(seconds))
 
 
 def _addresses(sockname: object) -> tuple[tuple[str, int], ...]:

@@ -13,23 +13,50 @@ from tokenproxy.config.process import split_address
 from tokenproxy.errors import ListenError
 
 BACKLOG = 1024
+PORT_TRIES = 20  # where one is picked for 127.0.0.1, and ::1 has it in use
+NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # no IPv6 here, say
+LOCALHOST = "localhost"
 PRIVATE = 0o177  # the umask under which a unix socket is made: nobody but its owner connects
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One listener: its sockets, its URL for people, and the file to remove at the end."""
+    """One listener: its URL for people, its sockets, and the file of a unix socket."""
 
     url: str
     sockets: tuple[socket.socket, ...]
-    path: str | None = None
+    file: "File | None" = None
 
     def close(self) -> None:
         """Stop listening, and leave no file behind."""
         for bound in self.sockets:
             bound.close()
-        if self.path is not None:
-            with contextlib.suppress(OSError):
+        if self.file is not None:
+            self.file.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The file of a unix socket, told from one that another process has put in its place.
+
+    An inode alone does not tell: it is given to the next file as soon as it is free.
+    """
+
+    path: str
+    device: int
+    inode: int
+    changed: int  # nanoseconds
+
+    @classmethod
+    def at(cls, path: str) -> "File":
+        """What is at the path now."""
+        found = os.lstat(path)
+        return cls(path, found.st_dev, found.st_ino, found.st_ctime_ns)
+
+    def remove(self) -> None:
+        """Remove it, unless there is another one in its place, or none."""
+        with contextlib.suppress(OSError):
+            if File.at(self.path) == self:
                 Path(self.path).unlink()
 
 
@@ -39,37 +66,55 @@ def bind(address: str) -> Bound:
     Raises:
         ListenError: the address cannot be had.
     """
-    if address.startswith("unix:"):
-        return _bind_unix(address.removeprefix("unix:"))
     split = split_address(address)
-    if split is None:
+    if split is None and not address.startswith("unix:"):
         raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
     try:
-        return _bind_tcp(*split)
+        return _bind_tcp(*split) if split else _bind_unix(address.removeprefix("unix:"))
     except OSError as error:
         raise ListenError(f"cannot listen on {address} ({_reason(error)})") from error
 
 
 def _bind_tcp(host: str, port: int) -> Bound:
     """All addresses of the host, on one port: `localhost` is 127.0.0.1 and, where it works, ::1."""
-    bound: list[socket.socket] = []
+    for _ in range(PORT_TRIES if port == 0 else 1):
+        bound = _bind_each(list(_addresses(host)), port)
+        if bound:
+            name = f"[{host}]" if ":" in host else host
+            return Bound(f"http://{name}:{bound[0].getsockname()[1]}", bound)
+    raise OSError(errno.EADDRINUSE, "in use")
+
+
+def _bind_each(
+    addresses: list[tuple[socket.AddressFamily, str]], port: int
+) -> tuple[socket.socket, ...]:
+    """A socket for each; none where a port that was picked for the first is taken for another."""
+    picks = port == 0
     with contextlib.ExitStack() as undo:
-        for family, place in _addresses(host):
+        bound: list[socket.socket] = []
+        for family, place in addresses:
             try:
                 one = _listen(family, (place, port))
-            except OSError:
-                if not bound:
-                    raise
-                continue
+            except OSError as error:
+                if error.errno in NO_SUCH_ADDRESS and len(addresses) > 1:
+                    continue
+                if error.errno == errno.EADDRINUSE and picks and bound:
+                    return ()
+                raise
             undo.callback(one.close)
             bound.append(one)
             port = one.getsockname()[1]
+        if not bound:
+            raise OSError(errno.EADDRNOTAVAIL, "no address of that name is this machine's")
         undo.pop_all()
-    name = f"[{host}]" if ":" in host else host
-    return Bound(f"http://{name}:{port}", tuple(bound))
+        return tuple(bound)
 
 
 def _addresses(host: str) -> Iterator[tuple[socket.AddressFamily, str]]:
+    if host == LOCALHOST:  # RFC 6761 6.3: loopback, whatever this machine's resolver says
+        yield socket.AF_INET, "127.0.0.1"
+        yield socket.AF_INET6, "::1"
+        return
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, _, _, _, place in sorted(set(found), key=lambda info: info[0] != socket.AF_INET):
         yield family, str(place[0])
@@ -91,41 +136,43 @@ def _listen(family: socket.AddressFamily, place: tuple[str, int]) -> socket.sock
 
 
 def _bind_unix(path: str) -> Bound:
+    _remove_stale(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(PRIVATE)
         try:
             listening.bind(path)
-        except BaseException:
-            listening.close()
-            raise
         finally:
             os.umask(before)
         listening.listen(BACKLOG)
         listening.settimeout(0)
-    except OSError as error:
-        raise ListenError(f"cannot listen on unix:{path} ({_reason(error)})") from error
-    return Bound(f"unix:{path}", (listening,), path)
+        return Bound(f"unix:{path}", (listening,), File.at(path))
+    except BaseException:
+        listening.close()
+        raise
 
 
 def _remove_stale(path: str) -> None:
     """Take away a socket that nobody listens on any more; leave anything else."""
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
+        found = os.lstat(path)
     except FileNotFoundError:
         return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise OSError("a file that is no socket has that name: move it away")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)  # one that is too busy to answer is alive
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
+        except BlockingIOError:
+            raise OSError(errno.EADDRINUSE, "in use") from None
         else:
-            raise OSError(errno.EADDRINUSE, "another program listens there")
+            raise OSError(errno.EADDRINUSE, "in use")
 
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "another program listens there: stop it, or name another 'listen'"
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error)

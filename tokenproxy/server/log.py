@@ -4,6 +4,7 @@ No line ever holds a token, a secret or a query. What callers and issuers sent i
 that it can neither break a line nor move a cursor.
 """
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -84,11 +85,13 @@ LINES: dict[type[Event], tuple[int, str]] = {
 
 
 def subscriber(log: FilteringBoundLogger) -> Observe:
-    """What writes each event to `log`."""
+    """What writes each event to `log`; a log that nobody reads any more stops nothing."""
 
     def write(event: Event) -> None:
         level, name = LINES[type(event)]
-        log.log(level, name, **_fields(event))
+        if log.is_enabled_for(level):
+            with contextlib.suppress(OSError, ValueError):
+                log.log(level, name, **_fields(event))
 
     return write
 

@@ -10,19 +10,21 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
+from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
 from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.listeners import Bound, bind
+from tokenproxy.server.listeners import BACKLOG, Bound, bind
 from tokenproxy.server.log import ForeignLog, open_log, subscriber
 from tokenproxy.server.protocol import Server
 from tokenproxy.tasks import cancelled, done_within, spawn
 
 Announce = Callable[[str], None]
+LAST_MOMENT = 0.5  # seconds for requests that were cut off to notice
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-LAST_MOMENT = 0.5  # seconds for handlers that were told to end
 
 
 def run(config: Config, announce: Announce) -> None:
@@ -67,37 +69,57 @@ async def _serve_until_told(config: Config, world: World, announce: Announce) ->
 
 
 async def serve(config: Config, world: World, announce: Announce, stopping: asyncio.Event) -> None:
-    """Serve until `stopping` is set, then drain and give everything back."""
+    """Serve until `stopping` is set, then drain and give everything back.
+
+    Raises:
+        ListenError: an address cannot be had.
+        ConfigError: a file that the config names cannot be used.
+    """
     with _listeners(config) as listeners:
-        async with Runtime(config, world, close_grace=config.shutdown_grace) as runtime:
+        async with Runtime(config, world, close_grace=0) as runtime:
             server = Server(runtime.handler, world.observe)
-            accepting = await _accept(server, listeners)
-            for listener in listeners:
-                announce(f"listening on {listener.url}")
-            await stopping.wait()
-            await asyncio.sleep(config.shutdown_delay)
-            for listening in accepting:
-                listening.close()
-            await _drain(server, config.shutdown_grace)
+            async with _accepting(server, listeners):
+                for listener in listeners:
+                    announce(f"listening on {listener.url}")
+                await stopping.wait()
+                await world.clock.sleep(config.shutdown_delay)
+            ends = world.clock.now().after(config.shutdown_grace)
+            await _drain(server, config.shutdown_grace, world.clock)
+            runtime.close_grace = max(0.0, world.clock.now().until(ends))
 
 
-async def _accept(server: Server, listeners: list[Bound]) -> list[asyncio.Server]:
+@contextlib.asynccontextmanager
+async def _accepting(server: Server, listeners: list[Bound]) -> AsyncIterator[None]:
+    """Take new connections, and at the end no more; on an error the open ones end too."""
     loop = asyncio.get_running_loop()
-    return [
-        await loop.create_server(server, sock=one)
-        if listener.path is None
-        else await loop.create_unix_server(server, sock=one)
-        for listener in listeners
-        for one in listener.sockets
-    ]
+    async with contextlib.AsyncExitStack() as undo:
+        for listener in listeners:
+            undo.callback(listener.close)
+            create = loop.create_unix_server if listener.file else loop.create_server
+            for one in listener.sockets:
+                undo.callback((await create(server, sock=one, backlog=BACKLOG)).close)
+        undo.push(partial(_abort_on_error, server))
+        yield
 
 
-async def _drain(server: Server, grace: float) -> None:
+def _abort_on_error(server: Server, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None:
+        server.abort()
+
+
+async def _drain(server: Server, grace: float, clock: Clock) -> None:
     """Idle connections end at once, the others with their answer, or after `grace` seconds."""
-    server.pre_shutdown()
-    drained = spawn(server.shutdown(grace), name="drain")
-    await done_within(drained, grace + LAST_MOMENT, asyncio.sleep)
-    await cancelled(drained)
+    server.drain()
+    drained = spawn(server.empty.wait(), name="drain")
+    try:
+        if not await done_within(drained, grace, clock.sleep):
+            server.abort()
+            await done_within(drained, LAST_MOMENT, clock.sleep)
+    except asyncio.CancelledError:
+        server.abort()
+        raise
+    finally:
+        await cancelled(drained)
 
 
 @contextlib.contextmanager

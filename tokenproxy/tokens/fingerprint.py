@@ -73,10 +73,10 @@ def _basic_user(authorization: str) -> str | None:
     if word.lower() != "basic":
         return None
     try:
-        user, _, _ = base64.b64decode(encoded).partition(b":")
+        user, colon, _ = base64.b64decode(encoded).partition(b":")
     except ValueError:
         return None
-    return user.decode("utf-8", "replace")
+    return user.decode("utf-8", "replace") if colon else None
 
 
 def _public_words(argv: tuple[str, ...]) -> list[JsonValue]:

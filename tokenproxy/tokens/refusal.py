@@ -72,10 +72,6 @@ def judge(status: int, body: object, *, certain: bool) -> Judgement:
         return Judgement(Ruling.REFUSED if certain else Ruling.DOUBTFUL)
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Judgement(Ruling.BUSY)
-    if (
-        HTTPStatus(200) <= status < HTTPStatus.MULTIPLE_CHOICES
-        and fields
-        and not fields.get("error")
-    ):
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and fields and not fields.get("error"):
         return Judgement(Ruling.GRANTED)
     return Judgement(Ruling.PASSING)

@@ -87,7 +87,7 @@ class Vault:
         async with self._turn:
             try:
                 self._now_stored(await self._put(record, lease))
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - what has come is kept, whatever went wrong
                 self.known = self._next(record)
                 self._tell_unsaved(error)
                 self._save_later(self.known)
@@ -164,7 +164,7 @@ class Vault:
                 if stored.generation <= self.unsaved.generation:
                     stored = await self._put(self.unsaved, lease)
                 self._now_stored(stored)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - it is tried again, whatever went wrong
             self._tell_unsaved(error)
 
     def _now_stored(self, record: Record) -> None:
@@ -175,7 +175,9 @@ class Vault:
             self._told = False
             self._observe(Persisted(self._name))
 
-    def _tell_unsaved(self, error: StoreError) -> None:
+    def _tell_unsaved(self, error: Exception) -> None:
         if not self._told:
             self._told = True
-            self._observe(NotPersisted(self._name, str(error)))
+            fault = f"the store met a fault in tokenproxy itself ({type(error).__name__})"
+            why = str(error) if isinstance(error, StoreError) else fault
+            self._observe(NotPersisted(self._name, why))

@@ -13,6 +13,7 @@ from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.command import Command
+from tokenproxy.tasks import spawn
 from tokenproxy.tokens.answer import look_up
 from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
@@ -57,7 +58,7 @@ class CommandSource(Source):
         return Granted(Token(Secret(access), received, expires_at))
 
     async def _run(self) -> bytes:
-        running = await self._start()
+        running = await self._started()
         try:
             async with asyncio.timeout(self._settings.refresh.timeout):
                 await running.settled()
@@ -70,6 +71,20 @@ class CommandSource(Source):
         if running.code != 0:
             raise self._failure(f"{_ended(running.code)}; run it by hand to see why")
         return bytes(running.output)
+
+    async def _started(self) -> "_Running":
+        """Start it; one who is cancelled meanwhile waits for the process, and ends it.
+
+        A start that is cancelled half-way can leave a process that nobody knows of.
+        """
+        starting = spawn(self._start(), name=f"start the command of {self._name}")
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                await starting.result().end()
+            raise
 
     async def _start(self) -> "_Running":
         loop = asyncio.get_running_loop()
@@ -137,12 +152,11 @@ class _Running(asyncio.SubprocessProtocol):
 
     async def end(self) -> None:
         """Leave nothing behind: what has not ended by itself is killed, with its children."""
-        if self._closed.is_set():
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._transport.get_pid(), signal.SIGKILL)
-        await self._exited.wait()
-        self._transport.close()  # a child that left the group may hold the pipe
+        if not self._closed.is_set():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
+            await self._exited.wait()
+        self._transport.close()  # a child that left the group may still hold the pipe
         await self._closed.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,0 +1,247 @@
+"""aiohttp's client, mended in what would lose or change something of a message.
+
+| aiohttp 3.14                                                | here                           |
+|-------------------------------------------------------------|--------------------------------|
+| drops header bytes that are no UTF-8, and the first of two  | the head is written as given   |
+| fields whose names differ in case                           |                                |
+| waits for ever where a chunk of an answer is malformed      | the answer breaks off          |
+| takes a reset for the end of an answer without a length     | the answer breaks off          |
+| takes what came unasked on an idle connection for an answer | such a connection is not used  |
+| sends every idempotent request without a body twice         | only where a kept-alive        |
+|                                                             | connection was closed meanwhile|
+| lets control characters and unknown codings through         | that is no answer              |
+| lets an upload stand still for ever                         | `timeouts.idle` ends it        |
+"""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientHandlerType, StreamReader, hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection as Lease
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
+
+from tokenproxy.errors import UpstreamError, UpstreamFault
+from tokenproxy.proxy.body import Body
+from tokenproxy.proxy.head import is_clean
+from tokenproxy.proxy.verdict import may_retry_stale
+from tokenproxy.tasks import spawn
+
+SWITCHING_PROTOCOLS = 101
+
+Answer = tuple[RawResponseMessage, StreamReader]
+
+
+@dataclass(slots=True)
+class Message:
+    """A request as it goes out. Without a length in its head, a body is sent in chunks."""
+
+    method: str
+    head: bytes
+    body: Body | None
+
+
+class Connection(ResponseHandler):
+    """One connection to an upstream."""
+
+    used = False
+
+    def start_timeout(self) -> None:
+        """Count the upstream's silence from now on, unless it is us who do not read."""
+        if not self._reading_paused:
+            super().start_timeout()
+
+    def progressed(self) -> None:
+        """A part of the body has gone out: silence is counted anew, where it is counted."""
+        if self._read_timeout_handle is not None:
+            self.start_timeout()
+
+    def feed_data(self, data: Answer, size: int = 0) -> None:
+        """Take in the head of an answer, where it is one."""
+        if _is_sound(data[0]):
+            super().feed_data(data, size)
+        else:
+            self.break_off(HttpProcessingError(message="the head is malformed"))
+
+    def break_off(self, error: Exception) -> None:
+        """End it for both who wait for an answer and who read one."""
+        content = self._payload
+        self.abort()
+        self.set_exception(error)
+        if content is not None and not content.is_eof():
+            content.set_exception(error)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """An answer that has not ended breaks off, however its end was to be known."""
+        content = self._payload
+        was_open = content is not None and not content.is_eof()
+        super().connection_lost(exc)
+        if content is None or not was_open or content.exception() is not None:
+            return
+        if exc is not None or not content.is_eof():
+            content.set_exception(aiohttp.ClientPayloadError("the answer broke off"))
+
+
+def _is_sound(head: RawResponseMessage) -> bool:
+    if head.code == SWITCHING_PROTOCOLS:
+        return False  # nobody has asked for it
+    codings = head.headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if codings and [value.lower() for value in codings] != ["chunked"]:
+        return False  # RFC 9112 6.1: its end, or its bytes, would be taken for something else
+    return is_clean(head.reason.encode("utf-8", "surrogateescape"), head.raw_headers)
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes connections of our own kind."""
+
+    def __init__(self, *, limit: int, limit_per_host: int) -> None:
+        super().__init__(limit=limit, limit_per_host=limit_per_host)
+        factory: partial[Any] = partial(Connection, loop=self._loop)
+        self._factory = factory
+
+
+class Sending:
+    """A client middleware: sends the message, and once more on a new connection if need be."""
+
+    def __init__(self, message: Message, idle: float) -> None:
+        self.message = message
+        self.idle = idle
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The answer's head; raises UpstreamError."""
+        if not isinstance(request, VerbatimRequest):
+            raise TypeError("only sessions of `open_session` can send this")
+        request.sending = self
+        try:
+            return await self._send(request, handler)
+        except (aiohttp.ClientError, OSError) as error:
+            # Ours from here on: aiohttp would send again what may have been carried out.
+            raise translated(error) from error
+
+    async def _send(
+        self, request: "VerbatimRequest", handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await handler(request)
+        except (aiohttp.ClientConnectionError, ConnectionError) as error:
+            if not self._may_go_again(request, error):
+                raise
+        request.fresh = True
+        return await handler(request)
+
+    def _may_go_again(self, request: "VerbatimRequest", error: Exception) -> bool:
+        if isinstance(error, aiohttp.ClientConnectorError | TimeoutError):
+            return False
+        if request.refused:
+            return True
+        body = self.message.body
+        return may_retry_stale(
+            self.message.method.encode(),
+            sent_on_reused_connection=request.reused,
+            answer_begun=_has_begun(error),
+            body_replayable=body is None or (body.replayable and not body.broke_off),
+        )
+
+
+def _has_begun(error: Exception) -> bool:
+    """Whether some of an answer's head had come: aiohttp then gives that as the message."""
+    message = getattr(error, "message", None)
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(message, str)
+
+
+class VerbatimRequest(aiohttp.ClientRequest):
+    """A request whose head and body are written as `sending` has them."""
+
+    sending: Sending
+    fresh = False  # to go on a new connection
+    reused = False  # went on one that had been used before
+    refused = False  # not a byte of it has been sent
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """Where in the pool a connection is looked for; nothing waits under a key of its own."""
+        key = super().connection_key
+        return key._replace(proxy_headers_hash=id(self)) if self.fresh else key
+
+    async def send(self, lease: Lease) -> aiohttp.ClientResponse:
+        """Write the head, and begin with the body."""
+        protocol = lease.protocol
+        if not isinstance(protocol, Connection):
+            raise TypeError("only sessions of `open_session` can send this")
+        self.refused, self.reused = protocol.should_close, protocol.used
+        if self.refused:
+            raise aiohttp.ServerDisconnectedError
+        protocol.used = True
+        if self.fresh:
+            protocol.force_close()
+        message = self.sending.message
+        writer = StreamWriter(protocol, self.loop)
+        await writer.write(message.head)
+        upload = None
+        if message.body is None:
+            protocol.start_timeout()
+        else:
+            upload = spawn(self._upload(message.body, writer, protocol), name="upload")
+        return self._answer(writer, upload)
+
+    def _answer(
+        self, writer: StreamWriter, upload: "asyncio.Task[None] | None"
+    ) -> aiohttp.ClientResponse:
+        return aiohttp.ClientResponse(
+            self.method,
+            self.url,
+            writer=upload,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=[],
+            loop=self.loop,
+            session=self.session,
+            stream_writer=writer,
+        )
+
+    async def _upload(self, body: Body, writer: StreamWriter, protocol: Connection) -> None:
+        """Send the body; if not to its end, then nothing more goes over the connection."""
+        if body.length is None:
+            writer.enable_chunking()
+        try:
+            async for piece in body:
+                async with asyncio.timeout(self.sending.idle):
+                    await writer.write(piece)
+                protocol.progressed()
+            await writer.write_eof()
+            protocol.start_timeout()
+        except asyncio.CancelledError:
+            protocol.abort()
+            raise
+        except TimeoutError:
+            protocol.break_off(aiohttp.SocketTimeoutError("the upload stands still"))
+        except Exception as error:  # noqa: BLE001 - the caller's, the spool's or the connection's
+            protocol.break_off(aiohttp.ClientOSError(None, type(error).__name__))
+
+
+def translated(error: Exception) -> UpstreamError:
+    """What aiohttp raises, sorted by what our callers are told."""
+    return UpstreamError(type(error).__name__, _fault(error))
+
+
+def _fault(error: Exception) -> UpstreamFault:
+    match error:
+        case aiohttp.ClientSSLError():
+            return UpstreamFault.TLS
+        case aiohttp.ConnectionTimeoutError():
+            return UpstreamFault.CONNECT_TIMEOUT
+        case TimeoutError():
+            return UpstreamFault.RESPONSE_TIMEOUT
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
+            return UpstreamFault.UNREACHABLE
+        case aiohttp.ClientConnectionError() | OSError():
+            return UpstreamFault.BROKE_OFF
+        case _:
+            return UpstreamFault.PROTOCOL
