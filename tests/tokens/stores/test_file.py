@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -273,10 +273,10 @@ async def test_a_folder_in_the_place_of_the_file_is_refused_and_nothing_stays_op
     path.mkdir(parents=True, mode=0o700)
     path.parent.chmod(0o700)
     await asyncio.to_thread(int)
-    before = sorted(os.listdir("/dev/fd"))  # noqa: PTH208 - iterdir opens one that it then finds
+    before = sorted(os.listdir("/dev/fd"))
     with pytest.raises(StoreError, match="is not a file"):
         await store.load()
-    assert sorted(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert sorted(os.listdir("/dev/fd")) == before
 
 
 # -- corruption ------------------------------------------------------------------------------
@@ -390,37 +390,38 @@ def test_a_folder_without_permission_is_a_store_error(folder: Path) -> None:
     """In a process that is not root, since nothing is forbidden to root."""
     said = _run(
         """
-        asyncio.run(store.save(OLD, after=0, lease=None))
-        if os.geteuid() == 0:
-            os.chown(folder, 65534, 65534)
-            os.chown(folder / f"{key}.json", 65534, 65534)
-            os.chmod(folder.parent, 0o755)
-            os.chdir("/")
-            for parent in folder.parents:
-                assert parent.stat().st_mode & 0o005 or os.chmod(parent, 0o755) is None
-            os.setgid(65534)
-            os.setuid(65534)
+        import tempfile
 
-        async def try_all():
-            outcomes = []
-            for work in (store.load, lambda: store.save(NEW, after=1, lease=None), locked):
-                try:
-                    outcomes.append(repr(await work()))
-                except StoreError as error:
-                    outcomes.append(str(error))
-            return outcomes
+        async def tried(work):
+            try:
+                return repr(await work())
+            except StoreError as error:
+                return str(error)
 
         async def locked():
             async with store.lock():
                 return "locked"
 
+        async def try_all():
+            save = lambda: store.save(NEW, after=1, lease=None)
+            return [await tried(work) for work in (store.load, save, locked)]
+
+        asyncio.run(locked())  # what is still to be imported is imported as root
+        place = tempfile.TemporaryDirectory()
+        if os.geteuid() == 0:
+            os.chown(place.name, 65534, 65534)
+            os.setgid(65534)
+            os.setuid(65534)
+        folder = Path(place.name) / "tokens"
+        store = FileStores(folder).open(key)
+        asyncio.run(store.save(OLD, after=0, lease=None))
         os.chmod(folder, 0o500)
         readable = asyncio.run(try_all())
         os.chmod(folder, 0o000)
         closed = asyncio.run(try_all())
         os.chmod(folder, 0o700)
-        names = os.listdir(folder)
-        record = asyncio.run(store.load())
+        names, record = os.listdir(folder), asyncio.run(store.load())
+        place.cleanup()
         print(json.dumps([readable, closed, names, record == OLD]))
         """,
         folder,
@@ -688,32 +689,62 @@ async def test_a_holder_that_is_killed_blocks_nobody(store: FileStore, partner: 
         await waiter
 
 
+class Following:
+    """Someone who watches, and looks only when told."""
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._seen: asyncio.Queue[int] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        self._task = spawn(self._follow(), name="following")
+        await self._seen.get()  # the watch stands
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await cancelled(self._task)
+
+    async def _follow(self) -> None:
+        async with aclosing(self._store.watch()) as changes:
+            async for _ in changes:
+                self._seen.put_nowait((await self._store.load()).generation)
+
+    async def sees(self, generation: int) -> None:
+        async with asyncio.timeout(5):
+            while await self._seen.get() != generation:
+                pass
+
+    async def hears_nothing(self) -> None:
+        """For longer than any change takes to be told."""
+        await asyncio.sleep(0.25)
+        assert self._seen.empty()
+
+    async def hears_no_more(self) -> None:
+        """What was still to be told has been."""
+        await asyncio.sleep(0.25)
+        while not self._seen.empty():
+            self._seen.get_nowait()
+
+
 async def test_a_save_by_another_process_is_told_within_a_second(
     store: FileStore, partner: Partner
 ) -> None:
     partner.go_on()
-    async with aclosing(store.watch()) as changes:
-        await anext(changes)  # the watch stands
+    async with Following(store) as follower:
         for generation in (1, 2):
             saved_at = time.perf_counter()
             partner.go_on()
-            async with asyncio.timeout(5):
-                while (await store.load()).generation < generation:
-                    await anext(changes)
+            await follower.sees(generation)
             assert time.perf_counter() - saved_at < 1
 
 
 async def test_locks_that_are_taken_are_no_changes(store: FileStore) -> None:
-    async with aclosing(store.watch()) as changes:
-        await anext(changes)
+    async with Following(store) as follower:
         for _ in range(5):
             await _locked(store)
-        told = spawn(_next(changes), name="told")
-        await asyncio.wait({told}, timeout=0.3)
-        assert not told.done()
+        await follower.hears_nothing()
         await store.save(OLD, after=0, lease=None)
-        async with asyncio.timeout(5):
-            await told
+        await follower.sees(1)
 
 
 async def test_a_watch_goes_on_when_the_folder_is_removed_and_made_anew(
@@ -721,19 +752,15 @@ async def test_a_watch_goes_on_when_the_folder_is_removed_and_made_anew(
 ) -> None:
     monkeypatch.setattr("tokenproxy.tokens.watching.LOOK_AGAIN", 0.02)
     await store.save(OLD, after=0, lease=None)
-    async with asyncio.timeout(5), aclosing(store.watch()) as changes:
-        await anext(changes)
+    async with Following(store) as follower:
         path.unlink()
         folder.rmdir()
-        await anext(changes)
-        for record in (Record(1), Record(2)):
-            await store.save(record, after=record.generation - 1, lease=None)
-            while (await store.load()) != record:
-                await anext(changes)
-            told = spawn(_next(changes), name="told")  # each is told of by itself
-            await asyncio.wait({told}, timeout=0.3)
-            await cancelled(told)
-            changes = store.watch()  # noqa: PLW2901 - a new watch, after the one that was closed
+        await follower.sees(0)
+        await store.save(OLD, after=0, lease=None)
+        await follower.sees(1)
+        await follower.hears_no_more()
+        await store.save(NEW, after=1, lease=None)
+        await follower.sees(2)
 
 
 async def test_a_save_that_another_process_never_ends_is_given_up(
@@ -743,6 +770,30 @@ async def test_a_save_that_another_process_never_ends_is_given_up(
     with store._alone(), pytest.raises(StoreError, match="in the middle of a save"):
         await FileStores(folder).open(KEY).save(OLD, after=0, lease=None)
     assert await store.save(OLD, after=0, lease=None) == Saved()
+
+
+def test_a_process_that_was_forked_in_the_middle_of_it_all_keeps_nobody_out(folder: Path) -> None:
+    said = _run(
+        """
+        async def main():
+            async with store.lock():
+                with store._alone():
+                    child = os.fork()
+                    if child == 0:
+                        os.read(wait, 1)
+                        os._exit(0)
+            async with asyncio.timeout(5), FileStores(folder).open(key).lock():
+                print(json.dumps(await store.save(OLD, after=0, lease=None) == Saved()))
+            os.write(go_on, b"x")
+            os.waitpid(child, 0)
+
+        wait, go_on = os.pipe()
+        asyncio.run(main())
+        """,
+        folder,
+        KEY,
+    )
+    assert said is True
 
 
 async def test_where_the_folder_cannot_be_locked_saves_are_made_all_the_same(

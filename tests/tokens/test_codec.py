@@ -1,0 +1,105 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tokenproxy.secret import Secret
+from tokenproxy.tokens.codec import LATEST, Unreadable, decode, encode
+from tokenproxy.tokens.token import SENDABLE, Record, Token
+
+times = st.floats(0, LATEST)
+sendable = st.text(st.sampled_from(sorted(SENDABLE)), min_size=1)
+secrets = st.text(min_size=1).map(Secret)
+tokens = st.builds(Token, sendable.map(Secret), times, st.none() | times)
+records = st.builds(
+    Record,
+    st.integers(1),
+    st.none() | tokens,
+    st.none() | secrets,
+    st.none() | st.text(min_size=1),
+    st.none() | times,
+    st.none() | st.text(min_size=1),
+)
+FULL = Record(
+    7, Token(Secret("access"), 1.0, 2.5), Secret("refresh"), "0a1b2c3d", 1.0, "it was down"
+)
+
+
+def edited(**changes: Any) -> bytes:
+    return json.dumps(json.loads(encode(FULL)) | changes).encode()
+
+
+@given(records)
+@example(FULL)
+def test_a_record_comes_back_as_it_was(record: Record) -> None:
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        encode(FULL)[:-10],
+        b"[" * 100_000,
+        b"{}",
+        edited(version=2),
+        edited(version=None),
+        edited(generation=None),
+        edited(generation=0),
+        edited(generation=-1),
+        edited(generation=1.0),
+        edited(generation=True),
+        edited(generation="7"),
+        edited(access_token=["a"]),
+        edited(access_token="with space"),
+        edited(access_token="line\nbreak"),
+        edited(access_token="\u00e9"),
+        edited(refresh_token=5),
+        edited(seed={}),
+        edited(error=1),
+        edited(issued_at="yesterday"),
+        edited(issued_at=True),
+        edited(issued_at=-1),
+        edited(expires_at=float("nan")),
+        edited(expires_at=float("inf")),
+        edited(expires_at=10**400),
+        edited(renewed_at=[]),
+    ],
+)
+def test_what_is_no_record_is_unreadable(content: bytes) -> None:
+    with pytest.raises(Unreadable):
+        decode(content)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_no_content_raises_anything_else(content: bytes) -> None:
+    with pytest.raises(Unreadable):
+        decode(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "record"),
+    [
+        ({"access_token": None}, replace(FULL, token=None)),
+        ({"access_token": ""}, replace(FULL, token=None)),
+        ({"issued_at": None}, replace(FULL, token=None)),
+        ({"expires_at": None}, replace(FULL, token=Token(Secret("access"), 1.0))),
+        ({"refresh_token": ""}, replace(FULL, refresh=None)),
+        ({"refresh_token": "pasted by hand"}, replace(FULL, refresh=Secret("pasted by hand"))),
+        ({"of a later minor version": 1}, FULL),
+    ],
+)
+def test_what_a_person_may_edit_is_read(changes: dict[str, Any], record: Record) -> None:
+    assert decode(edited(**changes)) == record
+
+
+def test_fields_that_are_left_out_are_empty() -> None:
+    assert decode(b'{"version": 1, "generation": 3}') == Record(3)
