@@ -2,15 +2,38 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
 from tokenproxy.settings.base import HeaderName, NonEmpty, Settings, Shaped
+
+# What frames and routes a message is the proxy's own: a token there would break the request.
+_FRAMING = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    }
+)
+
+
+def _carries_a_value(header: str) -> str:
+    if header.lower().replace("_", "-") in _FRAMING:
+        raise ValueError("is a header that the proxy sets itself: name another one for the token")
+    return header
 
 
 class HeaderInjection(Settings):
     """`{token}` in `value` stands for the token."""
 
-    header: HeaderName = "Authorization"
+    header: Annotated[HeaderName, AfterValidator(_carries_a_value)] = "Authorization"
     value: Annotated[
         str,
         Shaped(
