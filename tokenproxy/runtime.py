@@ -110,6 +110,7 @@ class Runtime:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         stores = build_stores(self._config.store, state_folder=self._world.state_folder)
+        stack.push_async_callback(stores.close)
         for name, settings in self._config.credentials.items():
             opened = endpoint.open_session(tls=self._token_tls[name])
             session = await stack.enter_async_context(opened)

@@ -1,18 +1,29 @@
 """From a credential's settings to its source; from the store's settings to its store."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 
 from tokenproxy.clock import Clock
+from tokenproxy.errors import ConfigError
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
 from tokenproxy.settings.json_login import JsonLogin
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
-from tokenproxy.settings.stores import AnyStore, FileStore, MemoryStore
+from tokenproxy.settings.stores import (
+    AnyStore,
+    EncryptionKeys,
+    FileStore,
+    KeyringStore,
+    MemoryStore,
+    RedisStore,
+    key_bytes,
+)
+from tokenproxy.tokens.codec import CodecFor, plain
 from tokenproxy.tokens.endpoint import Endpoint
 from tokenproxy.tokens.source import Source
 from tokenproxy.tokens.sources.command import CommandSource
@@ -49,9 +60,47 @@ def build_source(
 
 
 def build_stores(settings: AnyStore, *, state_folder: Path) -> StoreFactory:
-    """The configured store; `state_folder` is where files go unless the config says."""
+    """The configured store; `state_folder` is where files go unless the config says.
+
+    Raises:
+        ConfigError: it needs a package that is not installed.
+    """
     match settings:
         case MemoryStore():
             return MemoryStores()
         case FileStore():
-            return FileStores(settings.path or state_folder)
+            codec_for = _codecs(settings.encryption_key, reads_plain=True)
+            return FileStores(settings.path or state_folder, codec_for)
+        case KeyringStore():
+            with extra("keyring", "store: {type: keyring}"):
+                from tokenproxy.tokens.stores.keyring import KeyringStores  # noqa: PLC0415
+            return KeyringStores(state_folder)
+        case RedisStore():
+            with extra("redis", "store: {type: redis}"):
+                from tokenproxy.tokens.stores.redis import RedisStores  # noqa: PLC0415
+            codec_for = _codecs(settings.encryption_key, reads_plain=False)
+            return RedisStores(settings.url.get_secret_value(), settings.prefix, codec_for)
+
+
+def _codecs(keys: EncryptionKeys, *, reads_plain: bool) -> CodecFor:
+    """Sealing codecs where there are keys.
+
+    A folder of one's own may still hold records from before there was a key; what stands
+    unsealed in a Redis may be anybody's.
+    """
+    if keys is None:
+        return plain
+    with extra("crypto", "encryption_key"):
+        from tokenproxy.tokens.sealing import Sealer  # noqa: PLC0415
+    return Sealer([key_bytes(key) for key in keys], reads_plain=reads_plain).codec
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Imports of an optional package; ConfigError where it is not there."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"'{what}' needs a package that is not installed: run pip install 'tokenproxy[{name}]'"
+        ) from error

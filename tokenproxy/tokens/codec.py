@@ -1,7 +1,8 @@
 """A record as bytes, and back: what every store that leaves the process writes."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from tokenproxy.secret import Secret
 from tokenproxy.tokens.token import Record, Token, is_sendable
@@ -12,6 +13,42 @@ LATEST = 1e11  # the year 5138, in seconds since the epoch
 
 class Unreadable(ValueError):
     """These bytes are no record: cut off, edited badly, or of a later version."""
+
+
+class Codec(Protocol):
+    """How one store writes the record of one credential."""
+
+    def encode(self, record: Record) -> bytes:
+        """The record as bytes."""
+
+    def decode(self, content: bytes) -> Record:
+        """The record in `content`.
+
+        Raises:
+            Unreadable: it is no record: a store sets it aside and begins anew.
+            StoreError: it is one, but cannot be opened: a store leaves it as it is.
+        """
+
+
+CodecFor = Callable[[str], Codec]  # the codec of a record's key
+
+
+class PlainCodec:
+    """JSON, for a person to read too."""
+
+    def encode(self, record: Record) -> bytes:
+        """The record as JSON."""
+        return encode(record)
+
+    def decode(self, content: bytes) -> Record:
+        """The record in that JSON."""
+        return decode(content)
+
+
+def plain(key: str) -> Codec:
+    """The codec of records that nothing seals."""
+    del key
+    return PlainCodec()
 
 
 def encode(record: Record) -> bytes:
@@ -27,6 +64,7 @@ def encode(record: Record) -> bytes:
         "seed": record.seed,
         "renewed_at": record.renewed_at,
         "error": record.error,
+        "dpop_key": record.dpop_key and record.dpop_key.reveal(),
     }
     return json.dumps(fields, indent=1).encode() + b"\n"
 
@@ -50,6 +88,7 @@ def decode(content: bytes) -> Record:
         seed=_text(fields.get("seed")),
         renewed_at=_seconds(fields.get("renewed_at")),
         error=_text(fields.get("error")),
+        dpop_key=_secret(fields.get("dpop_key")),
     )
 
 

@@ -50,7 +50,7 @@ class TokenStore(Protocol):
         """Make `record` durable if the store still holds the generation `after`."""
 
     async def delete(self, *, lease: Lease | None) -> None:
-        """Leave a tombstone: an empty record with a generation of its own."""
+        """Leave a tombstone: an empty record with a generation of its own, and the old `seed`."""
 
     def lock(self) -> AbstractAsyncContextManager[Lease]:
         """The one lock on this record, over all processes that share the store."""
@@ -64,3 +64,6 @@ class StoreFactory(Protocol):
 
     def open(self, key: str) -> TokenStore:
         """The record of that key: letters, digits, `-` and `_`."""
+
+    async def close(self) -> None:
+        """Give back connections; no store of it is used any more."""

@@ -41,6 +41,7 @@ class Record:
     taken for a newer one; 0 is a record that was never saved. `seed` is the label of the
     refresh token that the config held when this record began: another one in the config
     starts anew. `renewed_at` and `error` tell other processes how the last renewal went.
+    `dpop_key` is the private key that the tokens are bound to (RFC 9449), as PEM.
     """
 
     generation: int = 0
@@ -49,3 +50,12 @@ class Record:
     seed: str | None = None
     renewed_at: float | None = None
     error: str | None = None
+    dpop_key: Secret | None = None
+
+    def tombstone(self) -> "Record":
+        """What is left of it when it is deleted.
+
+        It keeps its `seed`: the config's first refresh token may have been replaced long ago,
+        and must not be sent again (contract 3.3.4).
+        """
+        return Record(self.generation + 1, seed=self.seed)

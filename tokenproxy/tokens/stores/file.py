@@ -27,7 +27,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from tokenproxy.errors import StoreError
 from tokenproxy.tasks import spawn
-from tokenproxy.tokens.codec import Unreadable, decode, encode
+from tokenproxy.tokens.codec import Codec, CodecFor, Unreadable, plain
 from tokenproxy.tokens.store import Conflict, Lease, Saved
 from tokenproxy.tokens.token import Record
 from tokenproxy.tokens.watching import FolderWatch
@@ -54,13 +54,17 @@ class FileLease:
 class FileStores:
     """Contract 1, `store: {type: file}`: a folder, made when it is first needed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, codec_for: CodecFor = plain) -> None:
         self._folder = folder
+        self._codec_for = codec_for
         self._watch = FolderWatch(lambda: [folder], suffix=".json")
 
     def open(self, key: str) -> "FileStore":
         """The record of that key."""
-        return FileStore(self._folder, key, self._watch)
+        return FileStore(self._folder, key, self._watch, self._codec_for(key))
+
+    async def close(self) -> None:
+        """Nothing is held between two calls."""
 
 
 class FileStore:
@@ -68,8 +72,9 @@ class FileStore:
 
     renews_without_lock = True
 
-    def __init__(self, folder: Path, key: str, watch: FolderWatch) -> None:
+    def __init__(self, folder: Path, key: str, watch: FolderWatch, codec: Codec) -> None:
         self._folder = folder
+        self._codec = codec
         self._path = folder / f"{key}.json"
         self._fresh = folder / f"{key}.new"
         self._lock = folder / f"{key}.lock"
@@ -157,7 +162,7 @@ class FileStore:
     def _load(self) -> Record:
         try:
             _refuse_others(self._folder.stat(), self._folder)
-            return decode(self._read())
+            return self._codec.decode(self._read())
         except (FileNotFoundError, Unreadable):
             return Record()
 
@@ -183,12 +188,12 @@ class FileStore:
 
     def _bury(self) -> None:
         with self._alone() as folder:
-            self._replace(Record(self._load().generation + 1), folder)
+            self._replace(self._load().tombstone(), folder)
 
     def _replace(self, record: Record, folder: int) -> None:
         self._set_aside_corrupt()
         try:
-            self._write(encode(record))
+            self._write(self._codec.encode(record))
             self._fresh.rename(self._path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -207,7 +212,7 @@ class FileStore:
     def _set_aside_corrupt(self) -> None:
         """While nobody else saves: a mere reader might move what has just been mended."""
         try:
-            decode(self._read())
+            self._codec.decode(self._read())
         except FileNotFoundError:
             return
         except Unreadable:

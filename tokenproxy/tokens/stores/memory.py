@@ -36,6 +36,9 @@ class MemoryStores:
         """The record of that key."""
         return MemoryStore(self._cells.setdefault(key, _Cell()))
 
+    async def close(self) -> None:
+        """What is kept goes with the process."""
+
 
 class MemoryStore:
     """One record in memory."""
@@ -60,7 +63,7 @@ class MemoryStore:
     async def delete(self, *, lease: Lease | None) -> None:
         """Leave a tombstone."""
         del lease
-        self._put(Record(self._cell.record.generation + 1))
+        self._put(self._cell.record.tombstone())
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[Lease]:
