@@ -23,16 +23,22 @@ from tokenproxy.settings.injection import (
 )
 from tokenproxy.settings.json_login import JsonLogin, JsonRequest
 from tokenproxy.settings.matchers import Matcher
+from tokenproxy.settings.oauth2 import ClientAuth, OAuth2
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.settings.route import Replay, Route, RouteTimeouts
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.static import Static
-from tokenproxy.settings.stores import FileStore, MemoryStore
+from tokenproxy.settings.stores import FileStore, KeyringStore, MemoryStore, RedisStore
 from tokenproxy.settings.tls import Tls
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 TEXT = EXAMPLE.read_text()
-ENVIRONMENT = {"SHOP_USER": "anna", "SHOP_PASSWORD": "secret", "SHOP_TOKEN": "secret"}
+ENVIRONMENT = {
+    "SHOP_USER": "anna",
+    "SHOP_PASSWORD": "secret",
+    "SHOP_TOKEN": "secret",
+    "STORE_KEY": "c2l4dGVlbiBieXRlcyBhcmUgaGFsZiB3aGF0IGlzIG4=",
+}
 MARK = "#|"
 MODELS: list[type[BaseModel]] = [
     Config,
@@ -48,8 +54,12 @@ MODELS: list[type[BaseModel]] = [
     JsonLogin,
     JsonRequest,
     Fields,
+    OAuth2,
+    ClientAuth,
     FileStore,
     MemoryStore,
+    KeyringStore,
+    RedisStore,
     HeaderInjection,
     QueryInjection,
     CookieInjection,
@@ -118,7 +128,7 @@ def test_each_alternative_loads_in_the_place_of_what_it_replaces(
 
 def test_the_alternatives_are_all_found() -> None:
     keys = [key for key, _ in ALTERNATIVES]
-    assert keys.count("shop") == 4
+    assert keys.count("shop") == 12
     assert keys.count("inject") == 4
     assert keys.count("refresh_on") == 3
     assert keys.count("listen") == 2

@@ -16,7 +16,7 @@ from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing import ManualClock
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.slot import Held, State
-from tokenproxy.tokens.source import Attempt, Source
+from tokenproxy.tokens.source import Attempt, Seed, Source
 from tokenproxy.tokens.store import Conflict, Lease, Saved
 from tokenproxy.tokens.stores.memory import MemoryStore, MemoryStores
 from tokenproxy.tokens.token import Granted, Record, Token
@@ -68,7 +68,7 @@ class ScriptedSource(Source):
         self.life = life
         self.can_login = can_login
         self.rotates = rotates
-        self.seed = None if seed is None else Secret(seed)
+        self.seed = None if seed is None else Seed(Secret(seed))
         self.renewable = renewable
         self.script: list[Step] = []  # for the next calls, in their order
         self.always: dict[Attempt, Step] = {}  # for all calls after that

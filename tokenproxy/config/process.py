@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tokenproxy.settings.base import Duration, NonEmpty, Settings, one_is_a_list_of_one
-from tokenproxy.settings.route import is_loopback
+from tokenproxy.settings.base import Duration, NonEmpty, Settings, is_loopback, one_is_a_list_of_one
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65535

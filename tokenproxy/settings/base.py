@@ -1,5 +1,6 @@
 """What all settings share: frozen models, units, paths, secrets and URLs."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,16 @@ class Shaped:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name stands for this machine: `localhost`, `*.localhost`, 127/8, ::1."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def one_is_a_list_of_one(value: Any) -> Any:

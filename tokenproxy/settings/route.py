@@ -1,6 +1,5 @@
 """What a route can be told (contract 1, `routes`)."""
 
-import ipaddress
 import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from tokenproxy.settings.base import (
     PositiveDuration,
     Settings,
     Size,
+    is_loopback,
     one_is_a_list_of_one,
 )
 from tokenproxy.settings.injection import BasicInjection, HeaderInjection, Injection
@@ -46,16 +46,6 @@ def _without_query(url: str) -> str:
     if "?" in url:
         raise ValueError("must not hold a query ('?')")
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name stands for this machine: `localhost`, `*.localhost`, 127/8, ::1."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _header_of(place: Injection) -> str | None:

@@ -59,9 +59,12 @@ def _is_redis_url(url: SecretStr) -> SecretStr:
 
 
 EncryptionKeys = Annotated[
-    tuple[Annotated[SecretText, AfterValidator(_is_key)], ...] | None,
+    Annotated[
+        tuple[Annotated[SecretText, AfterValidator(_is_key)], ...],
+        Field(min_length=1),
+    ]
+    | None,
     BeforeValidator(one_is_a_list_of_one),
-    Field(min_length=1),
 ]
 
 

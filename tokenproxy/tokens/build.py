@@ -11,6 +11,7 @@ from tokenproxy.errors import ConfigError
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
 from tokenproxy.settings.json_login import JsonLogin
+from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
@@ -25,10 +26,12 @@ from tokenproxy.settings.stores import (
 )
 from tokenproxy.tokens.codec import CodecFor, plain
 from tokenproxy.tokens.endpoint import Endpoint
+from tokenproxy.tokens.oauth2.client import TokenClient
 from tokenproxy.tokens.source import Source
 from tokenproxy.tokens.sources.command import CommandSource
 from tokenproxy.tokens.sources.file import FileSource
 from tokenproxy.tokens.sources.json_login import JsonLoginSource
+from tokenproxy.tokens.sources.oauth2 import OAuth2Source
 from tokenproxy.tokens.sources.simplejwt import SimpleJwtSource
 from tokenproxy.tokens.sources.static import StaticSource
 from tokenproxy.tokens.store import StoreFactory
@@ -57,6 +60,10 @@ def build_source(
             return SimpleJwtSource(name, settings, endpoint, clock)
         case JsonLogin():
             return JsonLoginSource(name, settings, endpoint)
+        case OAuth2():
+            client = TokenClient(name, settings, endpoint, clock)
+            with extra("crypto", "key"):
+                return OAuth2Source(name, settings, client, clock)
 
 
 def build_stores(settings: AnyStore, *, state_folder: Path) -> StoreFactory:

@@ -6,12 +6,13 @@ A redirect is never followed: it would carry a password to whoever it names.
 import asyncio
 import json
 import math
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -22,6 +23,8 @@ from tokenproxy.settings.tls import Tls
 from tokenproxy.tokens.lifetime import Asked
 
 MAX_TOKEN_ANSWER = 1 << 20  # an answer is a few KB; a login page is not a token
+MAX_FORM_FIELDS = 100
+FORM = re.compile(r"\s*[A-Za-z0-9_.]+=[!-~]*\s*")  # one line without a space: no page of HTML
 LONGEST_BODY = 5.0  # seconds from an answer's head to its end: one byte a second is hostile
 
 
@@ -37,7 +40,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """What came back; `json` is None where the body is not JSON."""
+    """What came back; `json` is None where the body is neither JSON nor a form."""
 
     status: int
     json: object = field(repr=False)
@@ -188,12 +191,27 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _parse(body: bytes) -> object:
-    """The JSON in `body`, a BOM tolerated; None for anything else, however deep."""
+    """The JSON in `body`, a BOM tolerated, or its form; None for anything else, however deep."""
     try:
-        parsed: object = json.loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        text = body.decode("utf-8-sig")
+    except ValueError:
         return None
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return _form(text)
     return parsed
+
+
+def _form(text: str) -> object:
+    """The fields of an answer that is a form, whatever it calls itself (GitHub's are)."""
+    if not FORM.fullmatch(text):
+        return None
+    try:
+        fields = parse_qsl(text.strip(), strict_parsing=True, max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        return None
+    return dict(fields)
 
 
 def _explain(error: Exception) -> tuple[str, bool]:

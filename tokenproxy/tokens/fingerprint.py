@@ -16,6 +16,7 @@ from pydantic import JsonValue, SecretStr
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
 from tokenproxy.settings.json_login import JsonLogin, JsonRequest
+from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
@@ -54,6 +55,26 @@ def _identity(settings: AnyCredential) -> JsonValue:
                 _request(settings.login),
                 settings.renew.url if settings.renew else None,
             ]
+        case OAuth2():
+            return _oauth2(settings)
+
+
+def _oauth2(settings: OAuth2) -> JsonValue:
+    """Who asks whom for what, in whose name; `extra` may tell it too (a tenant, an account)."""
+    claims = {name: settings.claims.get(name) for name in ("iss", "sub", "scope")}
+    return [
+        "oauth2",
+        settings.grant,
+        settings.issuer or settings.token_url,
+        settings.client_id,
+        settings.username,
+        settings.scope,
+        settings.audience,
+        [*settings.resource],
+        _public({**_revealed(settings.extra)}),
+        claims if settings.grant == "jwt_bearer" else None,
+        settings.requested_token_type,
+    ]
 
 
 def _request(request: JsonRequest) -> JsonValue:

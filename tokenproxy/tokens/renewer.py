@@ -110,10 +110,11 @@ class Renewer:
         seed = self._source.seed
         if seed is None or self._rooted:
             return record
-        if record.seed == seed.label:
+        if record.seed == seed.token.label:
             self._rooted = True
             return record
-        return Record(record.generation, refresh=seed, seed=seed.label)
+        refresh = seed.token if seed.is_refresh_token else None
+        return Record(record.generation, refresh=refresh, seed=seed.token.label)
 
     def _find(self, record: Record) -> None:
         """Take up what somebody else may have put into the store."""

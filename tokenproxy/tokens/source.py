@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from enum import Enum
 
 from tokenproxy.secret import Secret
@@ -15,13 +16,21 @@ class Attempt(Enum):
     LOGIN = "from the beginning: with a user's password, a file, a command"
 
 
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A token that the config holds, and from which all others come: another one begins anew."""
+
+    token: Secret
+    is_refresh_token: bool = True  # and not, for example, the subject token of an exchange
+
+
 class Source(ABC):
     """Where the tokens of one credential come from."""
 
     renewable: bool = True  # asking again can bring another token
     persistent: bool = True  # its tokens are worth keeping over a restart
     helpless: str = "a person must act"  # what to do where `attempts` has nothing left
-    seed: Secret | None = None  # the first refresh token, where the config holds one
+    seed: Seed | None = None
 
     @abstractmethod
     def attempts(self, record: Record) -> tuple[Attempt, ...]:

@@ -11,7 +11,7 @@ from tokenproxy.secret import Secret
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.testing import Issuer, ManualClock, User, Verdict, faults
 from tokenproxy.tokens.endpoint import Endpoint, open_session
-from tokenproxy.tokens.source import Attempt
+from tokenproxy.tokens.source import Attempt, Seed, Source
 from tokenproxy.tokens.sources.simplejwt import SimpleJwtSource
 from tokenproxy.tokens.token import Granted, Record, Token
 
@@ -50,6 +50,10 @@ async def _renewed(source: SimpleJwtSource, before: Granted) -> Granted:
 
 def _record(granted: Granted) -> Record:
     return Record(1, granted.token, granted.refresh)
+
+
+def _seed(source: Source) -> Secret | None:
+    return None if source.seed is None else source.seed.token
 
 
 def _is_accepted(issuer: Issuer, granted: Granted) -> bool:
@@ -95,8 +99,8 @@ async def test_a_first_refresh_token_from_the_config_is_renewed_with(build: Buil
         refresh = (await _login(build(issuer))).refresh
         assert refresh is not None
         source = build(issuer, username=None, password=None, refresh_token=refresh.reveal())
-        assert source.seed == refresh
-        granted = await source.fetch(Attempt.RENEW, Record(refresh=source.seed))
+        assert source.seed == Seed(refresh)
+        granted = await source.fetch(Attempt.RENEW, Record(refresh=_seed(source)))
     assert _is_accepted(issuer, granted)
     assert issuer.logins == 1
 
@@ -167,11 +171,11 @@ async def test_the_first_sliding_token_may_come_from_the_config(build: Build) ->
         source = build(
             issuer, sliding=True, username=None, password=None, refresh_token=token.reveal()
         )
-        seeded = Record(refresh=source.seed)
+        seeded = Record(refresh=_seed(source))
         assert source.attempts(seeded) == (Attempt.RENEW,)
         granted = await source.fetch(Attempt.RENEW, seeded)
         assert _is_accepted(issuer, granted)
-        later = Record(1, granted.token, source.seed)
+        later = Record(1, granted.token, _seed(source))
         assert _is_accepted(issuer, await source.fetch(Attempt.RENEW, later))
 
 
@@ -297,7 +301,7 @@ async def test_without_a_login_a_no_that_gives_no_reason_is_doubtful(
         source = build(issuer, username=None, password=None, refresh_token="r")
         issuer.fail_next(1, fault)
         with pytest.raises(SourceRefused if refused else SourceUnavailable) as caught:
-            await source.fetch(Attempt.RENEW, Record(refresh=source.seed))
+            await source.fetch(Attempt.RENEW, Record(refresh=_seed(source)))
     assert refused or caught.value.doubtful  # type: ignore[attr-defined]
 
 
@@ -316,7 +320,6 @@ async def test_without_a_login_a_no_that_gives_no_reason_is_doubtful(
         (faults.BAD_JSON, False, None),
         (faults.EMPTY_200, False, None),
         (faults.LIST_200, False, None),
-        (faults.AS_FORM, False, None),
         (faults.deep(100_000), False, None),
         (faults.Huge(2 << 20), False, None),
         (faults.GzipBomb(2 << 20), False, None),

@@ -14,7 +14,7 @@ from tokenproxy.settings.credential import Fields
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.tokens.answer import Reading
 from tokenproxy.tokens.endpoint import Endpoint, TokenRequest
-from tokenproxy.tokens.source import Attempt, Source
+from tokenproxy.tokens.source import Attempt, Seed, Source
 from tokenproxy.tokens.token import Granted, Record
 
 PAIR = Fields(access_token="access", refresh_token="refresh")  # noqa: S106 - names of fields
@@ -32,7 +32,7 @@ class SimpleJwtSource(Source):
         self._reading = Reading(name, fields, settings.refresh.default_ttl)
         self.seed = None
         if settings.refresh_token is not None:
-            self.seed = Secret(settings.refresh_token.get_secret_value())
+            self.seed = Seed(Secret(settings.refresh_token.get_secret_value()))
         self.helpless = (
             f"credential '{name}' has no refresh token that still works: give it a new "
             "'refresh_token', or a 'username' and 'password'"
