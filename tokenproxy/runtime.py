@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -30,7 +31,7 @@ from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.tls import Tls
 from tokenproxy.tokens import endpoint
 from tokenproxy.tokens.build import build_source, build_stores
-from tokenproxy.tokens.fingerprint import record_key
+from tokenproxy.tokens.fingerprint import config_label, record_key
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.store import StoreFactory
 from tokenproxy.tokens.stores.memory import MemoryStores
@@ -148,6 +149,7 @@ class Runtime:
             clock=world.clock,
             random=world.random,
             observe=world.observe,
+            config=cache(partial(config_label, record_key(name, settings), settings)),
         )
 
     async def _close_keepers(self) -> None:

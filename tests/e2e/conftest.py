@@ -27,6 +27,7 @@ import requests
 import yaml
 
 import tokenproxy
+from tests.e2e import oidc
 from tokenproxy.environment import variables
 
 PACKAGE_FOLDER = Path(tokenproxy.__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ END_SECONDS = 15
 
 
 class Program:
-    """A Python program that serves: started when made, and as often again as one likes.
+    """A Python (or other) program that serves: started when made, and as often again as one likes.
 
     Raises AssertionError with what it wrote to standard error where it does not come to listen,
     or does not end when asked.
@@ -45,8 +46,14 @@ class Program:
 
     url: str  # another one after `restart`, if the port was left to the system
 
-    def __init__(self, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
-        self._command = (sys.executable, *arguments)
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        env: Mapping[str, str],
+        interpreter: str = sys.executable,
+    ) -> None:
+        self._command = (interpreter, *arguments)
         self._folder = folder
         self._env = env
         self._stderr = folder / "stderr.log"
@@ -247,6 +254,43 @@ def simplejwt_site(started_sites: SiteFactory) -> SiteFactory:
         return found
 
     return site
+
+
+ProviderFactory = Callable[..., oidc.OidcProvider]
+
+
+@pytest.fixture(scope="session")
+def started_providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderFactory]:
+    """One OAuth server for each set of options, kept for the session."""
+    if why_not := oidc.why_not():
+        (pytest.fail if variables().get("CI") == "true" else pytest.skip)(why_not)
+    with ExitStack() as running:
+        secrets = oidc.Secrets(tmp_path_factory.mktemp("oidc-secrets"))
+
+        @cache
+        def start(options: oidc.OidcOptions) -> oidc.OidcProvider:
+            told = oidc.arguments(options, secrets)
+            folder = tmp_path_factory.mktemp("oidc")
+            program = Program(told, folder, variables(), oidc.node() or "node")
+            running.callback(program.terminate)
+            provider = oidc.OidcProvider(options, secrets, program.url)
+            running.callback(provider.close)
+            return provider
+
+        yield start
+
+
+@pytest.fixture
+def oidc_provider(started_providers: ProviderFactory) -> ProviderFactory:
+    """`oidc_provider(access_life=1)`, by the fields of OidcOptions; its log begins empty."""
+
+    @cache
+    def provider(**options: Any) -> oidc.OidcProvider:
+        found = started_providers(oidc.OidcOptions(**options))
+        found.clear()
+        return found
+
+    return provider
 
 
 @pytest.fixture

@@ -229,7 +229,11 @@ class Stage:
     keepers: list[Keeper] = field(default_factory=list)
 
     async def keeper(
-        self, source: Source | None = None, store: FussyStore | None = None, **settings: Any
+        self,
+        source: Source | None = None,
+        store: FussyStore | None = None,
+        config: str = "",
+        **settings: Any,
     ) -> Keeper:
         keeper = Keeper(
             "shop",
@@ -239,6 +243,7 @@ class Stage:
             clock=self.clock,
             random=NoJitter(),
             observe=self.events.append,
+            config=lambda: config,
         )
         self.keepers.append(keeper)
         await keeper.start()

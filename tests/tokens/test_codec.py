@@ -1,19 +1,24 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tokenproxy.errors import StoreError
 from tokenproxy.secret import Secret
 from tokenproxy.tokens.codec import LATEST, Unreadable, decode, encode
-from tokenproxy.tokens.token import SENDABLE, Record, Token
+from tokenproxy.tokens.token import SENDABLE, Record, Setback, Token
 
 times = st.floats(0, LATEST)
 sendable = st.text(st.sampled_from(sorted(SENDABLE)), min_size=1)
 secrets = st.text(min_size=1).map(Secret)
 tokens = st.builds(Token, sendable.map(Secret), times, st.none() | times)
+texts = st.text(min_size=1)
+setbacks = st.builds(
+    Setback, texts, texts, st.integers(0), st.integers(0), times, times, st.none() | texts
+)
 records = st.builds(
     Record,
     st.integers(1),
@@ -21,11 +26,19 @@ records = st.builds(
     st.none() | secrets,
     st.none() | st.text(min_size=1),
     st.none() | times,
-    st.none() | st.text(min_size=1),
+    st.none() | setbacks,
+    st.none() | secrets,
 )
 FULL = Record(
-    7, Token(Secret("access"), 1.0, 2.5), Secret("refresh"), "0a1b2c3d", 1.0, "it was down"
+    7,
+    Token(Secret("access"), 1.0, 2.5),
+    Secret("refresh"),
+    "0a1b2c3d",
+    1.0,
+    Setback("it was down", "4e5f", 2, 1, 3.5, 4.5, "no"),
+    Secret("a key"),
 )
+SETBACK = asdict(FULL.setback or Setback("", ""))
 
 
 def edited(**changes: Any) -> bytes:
@@ -50,7 +63,8 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
         encode(FULL)[:-10],
         b"[" * 100_000,
         b"{}",
-        edited(version=2),
+        edited(version=0),
+        edited(version="1"),
         edited(version=None),
         edited(generation=None),
         edited(generation=0),
@@ -64,7 +78,10 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
         edited(access_token="\u00e9"),
         edited(refresh_token=5),
         edited(seed={}),
-        edited(error=1),
+        edited(setback=1),
+        edited(setback={**SETBACK, "failures": -1}),
+        edited(setback={**SETBACK, "not_before": "soon"}),
+        edited(setback={**SETBACK, "error": 1}),
         edited(issued_at="yesterday"),
         edited(issued_at=True),
         edited(issued_at=-1),
@@ -99,6 +116,17 @@ def test_no_content_raises_anything_else(content: bytes) -> None:
 )
 def test_what_a_person_may_edit_is_read(changes: dict[str, Any], record: Record) -> None:
     assert decode(edited(**changes)) == record
+
+
+@pytest.mark.parametrize("version", [2, 99])
+def test_a_record_of_a_newer_program_is_neither_read_nor_unreadable(version: int) -> None:
+    with pytest.raises(StoreError, match="newer tokenproxy"):
+        decode(edited(version=version))
+
+
+@pytest.mark.parametrize("setback", [{}, {"error": "down"}, {"config": "4e5f"}])
+def test_a_setback_that_tells_nothing_is_none(setback: dict[str, Any]) -> None:
+    assert decode(edited(setback=setback)) == replace(FULL, setback=None)
 
 
 def test_fields_that_are_left_out_are_empty() -> None:

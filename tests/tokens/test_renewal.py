@@ -37,6 +37,7 @@ class Run:
         self.source = ScriptedSource(self.clock, can_login=can_login)
         self.source.script = list(script)
         self.refusals = Refusals()
+        self.forgotten: list[str] = []
         self.rescues = 0
         self.rescue_is_due = changes.get("rescue", False)
         self.retries = 3 if changes.get("retry", True) else 0
@@ -49,9 +50,14 @@ class Run:
             patience=15,
             refusals=self.refusals,
             may_rescue=self.may_rescue,
+            forget=self.forget,
             clock=self.clock,
             random=random or NoJitter(),
         )
+
+    async def forget(self, refusal: SourceRefused) -> None:
+        assert self.source.calls[-1].attempt is RENEW
+        self.forgotten.append(str(refusal))
 
     def may_rescue(self) -> bool:
         self.rescues += 1

@@ -1,5 +1,7 @@
 """Whatever happens to a slot, in whatever order, it keeps its word."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -93,15 +95,20 @@ class Life(RuleBasedStateMachine):
     @rule(life=lives)
     def another_process_stores_a_token(self, life: float | None) -> None:
         assert self.slot.take_up(self.new_record(life), self.now)
-        self.slot.recover()
         self.cooling_until, self.refused = LONG_AGO, False
 
     @rule()
     def another_process_logs_out(self) -> None:
         self.saved += 1
-        assert self.slot.take_up(Record(self.saved), self.now)
-        self.slot.recover()
-        self.cooling_until, self.refused = LONG_AGO, False
+        if self.slot.take_up(Record(self.saved), self.now):
+            self.cooling_until, self.refused = LONG_AGO, False
+
+    @rule()
+    def another_process_fails_and_tells(self) -> None:
+        """What is in the record is the same: what we may not try stays as it is."""
+        self.saved += 1
+        record = replace(self.slot._record, generation=self.saved)
+        assert not self.slot.take_up(record, self.now)
 
     @rule(back=st.integers(1, 5))
     def the_store_is_found_in_an_older_state(self, back: int) -> None:

@@ -4,7 +4,7 @@ pydantic's own speak of Python's types and repeat what was given; these name wha
 never the value, which may be a secret.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -87,12 +87,20 @@ def unknown_key(key: str, known: Iterable[str]) -> tuple[str, str | None]:
     return f"is not a known key{did_you_mean(guess)}", guess
 
 
-def unknown_type(given: Any, types: Iterable[str]) -> str:
-    """The sentence for a `type` that is not there, or none of those that there are."""
+def foreign_key(its: str | None, types: Sequence[str]) -> str:
+    """The sentence for a key that only things of other types have."""
+    *others, last = types
+    named = f"the types {', '.join(others)} and {last}" if others else f"'type: {last}'"
+    return f"belongs to {named}, and this is 'type: {its}'"
+
+
+def unknown_type(given: Any, types: Iterable[str]) -> tuple[str, str | None]:
+    """The sentence for a `type` that is not there, or none of those that there are, and a guess."""
     choice = f"must be one of {', '.join(types)}"
     if given is None:
-        return f"is missing: {choice}"
-    return choice + did_you_mean(closest(str(given), types))
+        return f"is missing: {choice}", None
+    guess = closest(str(given), types)
+    return choice + did_you_mean(guess), guess
 
 
 def did_you_mean(guess: str | None) -> str:

@@ -91,7 +91,8 @@ def _variable(name: str, fallback: str | None, environment: Mapping[str, str]) -
     """As in a shell: `:-` also stands in for a variable that is empty."""
     value = environment.get(name)
     if fallback is not None:
-        return value or _plain(fallback)
+        plain = _plain(fallback)  # a mistake there is told whether or not it is needed
+        return value or plain
     if value is None:
         raise ValueError(f"needs the environment variable {name}, which is not set")
     return value

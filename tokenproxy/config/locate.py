@@ -15,17 +15,23 @@ from tokenproxy.config.document import Where
 
 Schema = Mapping[str, Any]
 
+_TYPE = "type"  # the key that tells the kinds of a union apart, where a key does
+_NO_KINDS: Mapping[str, Schema] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A node as the user would name it, and the keys that the model around it knows.
 
-    `types` are those to choose from, where the node is one of several kinds.
+    `types` are those to choose from, where the node is one of several kinds. Where the model
+    around it is of one `type` among several, `owners` are those that know such a key.
     """
 
     where: Where
     keys: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
+    type: str | None = None
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +54,25 @@ class Locator:
     def place(self, location: Sequence[str | int], data: Any) -> Place:
         """Where in `data` the error at `location` is."""
         schema: Schema | None = self._root
-        place = Place(())
+        place, kinds, kind = Place(()), _NO_KINDS, None
         for name in location:
             if schema is None:
                 break
-            step = _step(self._bare(schema), name, listed=isinstance(data, list))
+            bare = self._bare(schema)
+            step = _step(bare, name, listed=isinstance(data, list))
             schema = step.schema
             if step.written:
-                place, data = Place((*place.where, name), step.keys), _item(data, name)
-        bare = None if schema is None else self._bare(schema)
-        return replace(place, types=tuple((bare or {}).get("choices", ())))
+                owners = self._owners(kinds, name)
+                place = Place((*place.where, name), step.keys, type=kind, owners=owners)
+                data, kinds, kind = _item(data, name), _NO_KINDS, None
+            elif bare.get("discriminator") == _TYPE:
+                kinds, kind = bare["choices"], str(name)
+        choices: Schema = {} if schema is None else self._bare(schema).get("choices", {})
+        return replace(place, types=tuple(choices))
+
+    def _owners(self, kinds: Mapping[str, Schema], key: str | int) -> tuple[str, ...]:
+        """Those of the kinds whose model has such a key."""
+        return tuple(kind for kind in kinds if key in _fields(self._bare(kinds[kind])))
 
     def _bare(self, schema: Schema) -> Schema:
         """Without defaults, validators and references around it."""
@@ -76,7 +91,7 @@ def _step(schema: Schema, name: str | int, *, listed: bool) -> _Step:
         case "tagged-union":
             return _Step(schema["choices"].get(name), written=False)
         case "model-fields":
-            fields = {_key(field, of): of["schema"] for field, of in schema["fields"].items()}
+            fields = _fields(schema)
             return _Step(fields.get(str(name)), keys=tuple(fields))
         case "dict":
             return _Step(schema["values_schema"])
@@ -84,6 +99,10 @@ def _step(schema: Schema, name: str | int, *, listed: bool) -> _Step:
             return _Step(schema["items_schema"][0], written=listed)
         case _:
             return _Step(None, written=False)
+
+
+def _fields(schema: Schema) -> dict[str, Schema]:
+    return {_key(field, of): of["schema"] for field, of in schema["fields"].items()}
 
 
 def _key(name: str, field: Mapping[str, Any]) -> str:

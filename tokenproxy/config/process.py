@@ -7,16 +7,20 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from tokenproxy.settings.base import Duration, NonEmpty, Settings, is_loopback, one_is_a_list_of_one
 
-_TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>\d{1,5})")
+_TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
 _MAX_PORT = 65535
 
 
 def split_address(text: str) -> tuple[str, int] | None:
     """Host (without brackets) and port of a `host:port`, or None where it is not one."""
     match = _TCP.fullmatch(text)
-    if match is None or int(match["port"]) > _MAX_PORT:
+    if match is None or not _is_port(match["port"]):
         return None
     return match["host"].strip("[]"), int(match["port"])
+
+
+def _is_port(digits: str) -> bool:
+    return len(digits) <= len(str(_MAX_PORT)) and int(digits) <= _MAX_PORT
 
 
 def _address(text: str) -> str:
@@ -25,6 +29,8 @@ def _address(text: str) -> str:
             raise ValueError("must be an absolute path, as in unix:/run/tokenproxy.sock")
         return text
     address = split_address(text)
+    if address is None and _TCP.fullmatch(text):
+        raise ValueError(f"has a port out of range: 0 (picks a free one) to {_MAX_PORT}")
     if address is None:
         raise ValueError("must be 'host:port' (port 0 picks a free one) or 'unix:/path'")
     if not is_loopback(address[0].lower()):

@@ -6,11 +6,26 @@ passed over here, and reported where its shape is checked.
 
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from tokenproxy.config.document import Mistake, Where, dotted
+from tokenproxy.config.document import Document, Mistake, Where, dotted
 from tokenproxy.config.explain import closest, did_you_mean
+from tokenproxy.settings.base import is_loopback
 
 Routes = list[tuple[int, dict[str, Any]]]
+
+# Where passwords, secrets and refresh tokens are sent to.
+_ENDPOINTS: tuple[Where, ...] = (
+    ("base_url",),
+    ("login_url",),
+    ("refresh_url",),
+    ("login", "url"),
+    ("renew", "url"),
+    ("issuer",),
+    ("token_url",),
+    ("revocation_url",),
+    ("device_authorization_url",),
+)
 
 
 def mistakes(data: Any) -> list[Mistake]:
@@ -23,16 +38,36 @@ def mistakes(data: Any) -> list[Mistake]:
 
 
 def warnings(data: Any) -> list[Mistake]:
-    """What is allowed and hardly meant: no routes at all, or a credential that none uses."""
-    routes = _routes(data)
+    """What is allowed and hardly meant: nothing is used, or a secret can be read on its way."""
+    credentials = data.get("credentials") or {}
+    return [*_unused(_routes(data), credentials), *_unencrypted(credentials)]
+
+
+def _unused(routes: Routes, credentials: dict[str, Any]) -> Iterator[Mistake]:
     if not routes:
-        return [Mistake(("routes",), "there are none: no request can be forwarded")]
+        yield Mistake(("routes",), "there are none: no request can be forwarded")
+        return
     used = {route.get("credential") for _, route in routes}
-    return [
-        Mistake(("credentials", name), "is used by no route")
-        for name in data.get("credentials") or {}
-        if name not in used
-    ]
+    for name in credentials:
+        if name not in used:
+            yield Mistake(("credentials", name), "is used by no route")
+
+
+def _unencrypted(credentials: dict[str, Any]) -> Iterator[Mistake]:
+    for name, credential in credentials.items():
+        for keys in _ENDPOINTS:
+            if _is_bare(Document(credential, {}).at(keys)):
+                yield Mistake(
+                    ("credentials", name, *keys),
+                    "sends its password or tokens unencrypted: use https",
+                )
+
+
+def _is_bare(url: Any) -> bool:
+    if not isinstance(url, str):
+        return False
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _routes(data: Any) -> Routes:

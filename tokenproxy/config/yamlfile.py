@@ -19,6 +19,11 @@ _SEQUENCE = "tag:yaml.org,2002:seq"
 _MAPPING = "tag:yaml.org,2002:map"
 _MERGE = "<<"
 
+# YAML 1.1 ends a line at these, YAML 1.2 and every editor do not: a comment would end in its
+# middle, and all lines after it be miscounted.
+_FOREIGN_BREAK = re.compile("[\x85\u2028\u2029]")
+_BREAK = re.compile(r"\r\n?|\n")
+
 Pairs = dict[str, tuple[yaml.Node, int]]
 
 
@@ -30,11 +35,24 @@ def read_yaml(text: str) -> Document:
     Raises:
         Unreadable: it is no YAML, holds no document or several, or nests too deep.
     """
+    _refuse_foreign_breaks(text)
     root = _compose(text)
     if root is None:
         raise Unreadable("is empty: see config.example.yaml for what belongs here")
     builder = Builder()
     return builder.document(_data(builder, (), root, _line(root)))
+
+
+def _refuse_foreign_breaks(text: str) -> None:
+    found = _FOREIGN_BREAK.search(text)
+    if found is None:
+        return
+    number = ord(found[0])
+    raise Unreadable(
+        f"holds an invisible line break (U+{number:04X}): take it out, or write "
+        f'"\\u{number:04x}" in double quotes',
+        len(_BREAK.findall(text, 0, found.start())) + 1,
+    )
 
 
 class _Composer(yaml.SafeLoader):

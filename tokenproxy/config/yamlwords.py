@@ -15,6 +15,9 @@ _ANYTHING_ELSE = "is not valid YAML: check the indentation, colons and quotes he
 
 # What PyYAML says (its context, then its problem), and what we say.
 _WORDS = {
+    re.compile(r"flow node expected the node content, but found '<stream end>'"): (
+        "ends inside of a '{' or '[' that is never closed"
+    ),
     re.compile(r"'\\t'"): "holds a tab where YAML wants spaces: indent and align with spaces",
     re.compile(r"cannot start any token"): (
         f"begins a value with a character that YAML keeps for itself (@, ` or %): {_QUOTE_IT}"

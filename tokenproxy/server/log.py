@@ -123,9 +123,11 @@ class ForeignLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         kind = record.exc_info[0] if record.exc_info else None
-        self._log.warning(
-            "library",
-            logger=record.name,
-            message=str(record.msg).split("\n", 1)[0],
-            error=kind.__name__ if kind else None,
-        )
+        template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            self._log.warning(
+                "library",
+                logger=record.name,
+                message=template.split("\n", 1)[0],
+                error=kind.__name__ if kind else None,
+            )

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +20,13 @@ from pydantic import (
     ValidationInfo,
 )
 from pydantic_core import CoreSchema, core_schema
+from yarl import URL
 
 from tokenproxy.units import parse_duration, parse_size
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_NAME = r"[A-Za-z0-9_-]{1,63}"  # RFC 1035 2.3.4; with '_', which some networks have
+_HOST = re.compile(rf"{_NAME}(\.{_NAME})*\.?")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # RFC 9110 5.5: no controls
 
 
@@ -32,6 +36,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
+
+
+class Several(ValueError):
+    """More than one thing is wrong with a value; each sentence is told on its own."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("; ".join(sentences))
+        self.sentences = tuple(sentences)
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Raise ValueError with all that is wrong, if anything is."""
+    if wrong:
+        raise Several(wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,7 @@ def _http_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
+        URL(text, encoded=True)  # as requests will have it
     except ValueError as error:
         raise ValueError("is not a valid URL") from error
     if parts.scheme not in {"http", "https"} or not host:
@@ -103,7 +122,24 @@ def _http_url(text: str) -> str:
         raise ValueError("must not hold a fragment ('#')")
     if not _VISIBLE.fullmatch(text):
         raise ValueError("must be plain ASCII without spaces: percent-encode the rest")
+    if not _is_host(host):
+        raise ValueError("has a host that is neither a name nor an address")
     return text
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - IPv6, as it is called
+    except ValueError:
+        return False
+
+
+def _without_query(url: str) -> str:
+    if "?" in url:
+        raise ValueError("must not hold a query ('?')")
+    return url
 
 
 def _is_token(text: SecretStr) -> SecretStr:
@@ -132,6 +168,7 @@ PositiveDuration = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(json_schema_extra=_UNIT_SCHEMA)]
 ConfigPath = Annotated[Path, AfterValidator(_resolved)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrlBase = Annotated[HttpUrl, AfterValidator(_without_query)]  # more path is put behind it
 NonEmpty = Annotated[str, Field(min_length=1)]
 SecretText = Annotated[SecretStr, AfterValidator(_not_empty)]
 TokenText = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_is_token)]
@@ -151,6 +188,7 @@ FieldPath = Annotated[
 CredentialName = Annotated[
     str,
     Shaped(
-        r"[a-z0-9_-]+", "is no name for a credential: use lower-case letters, digits, '_' and '-'"
+        r"[a-z0-9_-]{1,64}",  # it begins the name of a file, and of a key in a store
+        "is no name for a credential: use lower-case letters, digits, '_' and '-', 64 at most",
     ),
 ]

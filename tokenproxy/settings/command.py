@@ -12,7 +12,7 @@ class Command(Credential):
     """Contract 1.1, `command`: `argv` is run as it is, by no shell; `env` is added to ours."""
 
     type: Literal["command"]
-    argv: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    argv: Annotated[tuple[NonEmpty, ...], Field(min_length=1, repr=False)]
     format: Literal["text", "json"] = "text"
     fields: Fields = Fields()
     env: dict[NonEmpty, SecretStr] = Field(default_factory=dict)

@@ -58,7 +58,9 @@ class CookieInjection(Settings):
 class Basic(Settings):
     """HTTP Basic (RFC 7617) with the token as the password."""
 
-    username: Annotated[str, Shaped(r"[^:]*", "must not hold a ':'")]
+    username: Annotated[
+        str, Shaped(r"[^:\x00-\x1f\x7f]*", "must not hold a ':' or control characters")
+    ]
 
 
 class BasicInjection(Settings):

@@ -1,27 +1,74 @@
 """Settings of any login API that speaks JSON or forms."""
 
 import re
+from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, SecretStr, model_validator
+from pydantic import AfterValidator, Field, JsonValue, SecretStr, model_validator
 
 from tokenproxy.settings.base import HeaderName, HeaderText, HttpUrl, NonEmpty, Settings
 from tokenproxy.settings.credential import Fields, NetworkCredential
 
-_PLACEHOLDER = re.compile(r"\{(refresh_token|access_token)\}")
+_TOKENS = ("refresh_token", "access_token")
+_WORD = re.compile(r"\{\s*([A-Za-z][A-Za-z0-9_ -]*?)\s*\}")
+_CLOSE = 0.55  # `token` alone is as far off as that
 
 
 def placeholders(value: JsonValue) -> set[str]:
     """The names of the tokens that stand as `{name}` anywhere in `value`."""
+    return {name for text in _texts(value) for name in _TOKENS if f"{{{name}}}" in text}
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
     match value:
         case str():
-            return set(_PLACEHOLDER.findall(value))
+            yield value
         case list():
-            return set().union(*(placeholders(item) for item in value))
+            for item in value:
+                yield from _texts(item)
         case dict():
-            return set().union(*(placeholders(item) for item in value.values()))
+            yield from _texts([*value.values()])
         case _:
-            return set()
+            pass
+
+
+def _meant(text: str) -> str | None:
+    """The token that a `{word}` was meant to stand for, where it does not."""
+    for found in _WORD.finditer(text):
+        word = found[1].lower()
+        guess: str | None = next(iter(get_close_matches(word, _TOKENS, 1, _CLOSE)), None)
+        if guess is not None and found[0] != f"{{{guess}}}":
+            return guess
+    return None
+
+
+def _spelt(text: str) -> None:
+    guess = _meant(text)
+    if guess is not None:
+        raise ValueError(
+            f"has a name in braces that no token stands for: did you mean '{{{guess}}}'?"
+        )
+
+
+def _spelt_secret(text: SecretStr) -> SecretStr:
+    _spelt(text.get_secret_value())
+    return text
+
+
+def _spelt_body(body: JsonValue) -> JsonValue:
+    for text in _texts(body):
+        _spelt(text)
+    return body
+
+
+def _bears_no_token(url: str) -> str:
+    if placeholders(url) or _meant(url):
+        raise ValueError(
+            "cannot hold a token: '{refresh_token}' and '{access_token}' may stand in the "
+            "body, the form and the headers"
+        )
+    return url
 
 
 class JsonRequest(Settings):
@@ -30,12 +77,17 @@ class JsonRequest(Settings):
     `{refresh_token}` and `{access_token}` may stand in the body, the form and the headers.
     """
 
-    url: HttpUrl
+    url: Annotated[HttpUrl, AfterValidator(_bears_no_token), Field(repr=False)]
     method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
-    headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
-    body: Annotated[JsonValue, Field(repr=False)] = None
-    form: Annotated[dict[NonEmpty, SecretStr] | None, Field(repr=False)] = None
-    fields: Fields = Fields()
+    headers: dict[HeaderName, Annotated[HeaderText, AfterValidator(_spelt_secret)]] = Field(
+        default_factory=dict
+    )
+    body: Annotated[JsonValue, AfterValidator(_spelt_body), Field(repr=False)] = None
+    form: Annotated[
+        dict[NonEmpty, Annotated[SecretStr, AfterValidator(_spelt_secret)]] | None,
+        Field(repr=False),
+    ] = None
+    fields: Fields | None = None
 
     @property
     def asks_for(self) -> set[str]:
@@ -59,6 +111,17 @@ class JsonLogin(NetworkCredential):
     type: Literal["json"]
     login: JsonRequest
     renew: JsonRequest | None = None
+
+    @property
+    def login_fields(self) -> Fields:
+        """Where the answer to `login` holds what."""
+        return self.login.fields or Fields()
+
+    @property
+    def renewal_fields(self) -> Fields:
+        """Where the answer to `renew` holds what: as that to `login`, unless it says otherwise."""
+        own = None if self.renew is None else self.renew.fields
+        return own or self.login_fields
 
     @model_validator(mode="after")
     def _login_needs_no_token(self) -> Self:

@@ -16,6 +16,7 @@ from tokenproxy.settings.base import (
     TokenText,
     is_loopback,
     one_is_a_list_of_one,
+    refuse,
 )
 from tokenproxy.settings.credential import Fields, NetworkCredential
 
@@ -101,6 +102,7 @@ _NEEDS: Mapping[AuthMethod, str | None] = {
     "tls_client_auth": None,
     "none": None,
 }
+_SIGNING: frozenset[AuthMethod] = frozenset({"client_secret_jwt", "private_key_jwt"})
 
 
 class ClientAuth(Settings):
@@ -128,24 +130,21 @@ class ClientAuth(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         method, needed = self.chosen, _NEEDS[self.chosen]
-        for name in ("secret", "key"):
-            given = getattr(self, name) is not None
-            if name == needed and not given:
-                raise ValueError(f"has the method '{method}', which needs a '{name}'")
-            if given and name != needed:
-                raise ValueError(f"has a '{name}', which the method '{method}' does not use")
-        self._check_assertion(method)
-        return self
-
-    def _check_assertion(self, method: AuthMethod) -> None:
-        signs = method in {"client_secret_jwt", "private_key_jwt"}
-        for name in ("key_id", "algorithm", "audience"):
-            if getattr(self, name) is not None and not signs:
-                raise ValueError(f"has a '{name}', which the method '{method}' does not use")
+        signs = method in _SIGNING
+        used = {needed, *(("key_id", "algorithm", "audience") if signs else ())}
+        wrong = [
+            f"has a '{name}', which the method '{method}' does not use"
+            for name in ("secret", "key", "key_id", "algorithm", "audience")
+            if getattr(self, name) is not None and name not in used
+        ]
+        if needed is not None and getattr(self, needed) is None:
+            wrong.append(f"has the method '{method}', which needs a '{needed}'")
         if signs and self.algorithm is not None:
             symmetric = self.algorithm.startswith("HS")
             if symmetric is not (method == "client_secret_jwt"):
-                raise ValueError(f"has an 'algorithm' that '{method}' cannot sign with")
+                wrong.append(f"has an 'algorithm' that '{method}' cannot sign with")
+        refuse(wrong)
+        return self
 
 
 def _joined(value: Any) -> Any:
@@ -156,9 +155,13 @@ def _joined(value: Any) -> Any:
 
 
 def _not_ours(extra: dict[str, SecretStr]) -> dict[str, SecretStr]:
-    for name in extra:
-        if name in MADE_HERE:
-            raise ValueError(f"has a '{name}', which is made from the other keys: use those")
+    refuse(
+        [
+            f"has a '{name}', which is made from the other keys: use those"
+            for name in extra
+            if name in MADE_HERE
+        ]
+    )
     return extra
 
 
@@ -195,10 +198,10 @@ class OAuth2(NetworkCredential):
 
     type: Literal["oauth2"]
     grant: GrantType
-    issuer: HttpUrl | None = None
+    issuer: Annotated[HttpUrl | None, Field(repr=False)] = None
     metadata_issuer: NonEmpty | None = None
-    token_url: HttpUrl | None = None
-    revocation_url: HttpUrl | None = None
+    token_url: Annotated[HttpUrl | None, Field(repr=False)] = None
+    revocation_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     client_id: NonEmpty | None = None
     client_auth: ClientAuth = ClientAuth()
     scope: Scope | None = None
@@ -218,7 +221,7 @@ class OAuth2(NetworkCredential):
     key: SecretText | None = None
     key_id: NonEmpty | None = None
     algorithm: Algorithm | None = None
-    claims: dict[NonEmpty, JsonValue] = Field(default_factory=dict)
+    claims: dict[NonEmpty, JsonValue] = Field(default_factory=dict, repr=False)
 
     subject_token: SecretText | None = None
     subject_token_file: ConfigPath | None = None
@@ -227,9 +230,9 @@ class OAuth2(NetworkCredential):
     actor_token: SecretText | None = None
     actor_token_type: NonEmpty = ACCESS_TOKEN_TYPE
 
-    device_authorization_url: HttpUrl | None = None
+    device_authorization_url: Annotated[HttpUrl | None, Field(repr=False)] = None
 
-    authorization_url: HttpUrl | None = None
+    authorization_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     redirect_uri: Annotated[HttpUrl, AfterValidator(_is_redirect)] = FREE_PORT
 
     @property
@@ -238,28 +241,28 @@ class OAuth2(NetworkCredential):
         return self.grant in UNATTENDED
 
     @model_validator(mode="after")
-    def _is_no_other_grants(self) -> Self:
-        for grant, keys in OWN_KEYS.items():
-            for key in sorted(keys & self.model_fields_set - OWN_KEYS[self.grant]):
-                if getattr(self, key) is not None:
-                    raise ValueError(
-                        f"has a '{key}', which belongs to 'grant: {grant}', and this is "
-                        f"'grant: {self.grant}'"
-                    )
+    def _fits_its_grant(self) -> Self:
+        wrong = self._of_other_grants()
+        wrong += [f"needs {key} for 'grant: {self.grant}'" for key in self._missing()]
+        if self.metadata_issuer is not None and self.issuer is None:
+            wrong.append("has a 'metadata_issuer' but no 'issuer' whose metadata it could name")
+        refuse(wrong)
         return self
 
-    @model_validator(mode="after")
-    def _has_what_it_needs(self) -> Self:
-        for key in self._missing():
-            raise ValueError(f"needs {key} for 'grant: {self.grant}'")
-        if self.metadata_issuer is not None and self.issuer is None:
-            raise ValueError("has a 'metadata_issuer' but no 'issuer' whose metadata it could name")
-        return self
+    def _of_other_grants(self) -> list[str]:
+        return [
+            f"has a '{key}', which belongs to 'grant: {grant}', and this is 'grant: {self.grant}'"
+            for grant, keys in OWN_KEYS.items()
+            for key in sorted(keys & self.model_fields_set - OWN_KEYS[self.grant])
+            if getattr(self, key) is not None
+        ]
 
     def _missing(self) -> list[str]:
         needs = self._needed_urls()
         if self.client_id is None and self.grant not in {"jwt_bearer", "token_exchange"}:
             needs.append("a 'client_id'")
+        elif self.client_auth.chosen != "none" and self.client_id is None:
+            needs.append("a 'client_id' beside its 'client_auth'")
         match self.grant:
             case "client_credentials" if self.client_auth.chosen == "none":
                 needs.append("a 'client_auth', as in {secret: …}")
@@ -275,8 +278,6 @@ class OAuth2(NetworkCredential):
                 needs.append("either a 'subject_token' or a 'subject_token_file'")
             case _:
                 pass
-        if self.client_auth.chosen != "none" and self.client_id is None:
-            needs.append("a 'client_id' beside its 'client_auth'")
         if self.client_auth.chosen == "tls_client_auth" and self.tls.cert is None:
             needs.append("a 'tls' with a 'cert' (and its 'key') to authenticate with")
         return needs

@@ -1,6 +1,8 @@
 """What a route can be told (contract 1, `routes`)."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,7 +11,7 @@ from pydantic import AfterValidator, field_validator, model_validator
 from tokenproxy.settings.base import (
     ConfigPath,
     CredentialName,
-    HttpUrl,
+    HttpUrlBase,
     NonEmpty,
     PositiveDuration,
     Settings,
@@ -17,7 +19,13 @@ from tokenproxy.settings.base import (
     is_loopback,
     one_is_a_list_of_one,
 )
-from tokenproxy.settings.injection import BasicInjection, HeaderInjection, Injection
+from tokenproxy.settings.injection import (
+    BasicInjection,
+    CookieInjection,
+    HeaderInjection,
+    Injection,
+    QueryInjection,
+)
 from tokenproxy.settings.matchers import RefreshOn
 from tokenproxy.settings.tls import Tls
 
@@ -42,19 +50,26 @@ def _host(host: str) -> str:
     return host.lower()
 
 
-def _without_query(url: str) -> str:
-    if "?" in url:
-        raise ValueError("must not hold a query ('?')")
-    return url
+def _writable_folder(path: Path) -> Path:
+    if not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+        raise ValueError("is no folder that can be written")
+    return path
 
 
-def _header_of(place: Injection) -> str | None:
-    """The header that it fills, as servers see it that do not tell `_` from `-`."""
-    if isinstance(place, BasicInjection):
-        return "authorization"
-    if isinstance(place, HeaderInjection):
-        return place.header.lower().replace("_", "-")
-    return None
+def _filled(place: Injection) -> tuple[str, str]:
+    """What it fills: two that fill the same would write over each other.
+
+    A header is as servers see it that do not tell `_` from `-`.
+    """
+    match place:
+        case QueryInjection(query=name):
+            return "query parameter", name
+        case CookieInjection(cookie=name):
+            return "cookie", name
+        case BasicInjection():
+            return "header", "authorization"
+        case HeaderInjection(header=name):
+            return "header", name.lower().replace("_", "-")
 
 
 class Replay(Settings):
@@ -62,7 +77,7 @@ class Replay(Settings):
 
     memory: Size = 1 << 20
     max_body: Size = 10 << 20
-    dir: ConfigPath | None = None
+    dir: Annotated[ConfigPath, AfterValidator(_writable_folder)] | None = None
 
 
 class RouteTimeouts(Settings):
@@ -79,7 +94,7 @@ class Route(Settings):
     name: NonEmpty | None = None
     path: Annotated[str, AfterValidator(_prefix)] = "/"
     host: Annotated[str, AfterValidator(_host)] | None = None
-    upstream: Annotated[HttpUrl, AfterValidator(_without_query)]
+    upstream: HttpUrlBase
     strip_path: bool = True
     credential: CredentialName | None = None
     inject: tuple[Injection, ...] = (HeaderInjection(),)
@@ -106,9 +121,15 @@ class Route(Settings):
     def _each_place_once(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
         if not value:
             raise ValueError("must name at least one place (or leave the key out)")
-        headers = [name for name in map(_header_of, value) if name is not None]
-        if len(set(headers)) < len(headers):
-            raise ValueError("names the same header twice: each can hold one credential")
+        filled = [_filled(place) for place in value]
+        for kind in ("header", "query parameter", "cookie"):
+            names = [name for its, name in filled if its == kind]
+            if len(set(names)) < len(names):
+                raise ValueError(f"names the same {kind} twice: each can hold one credential")
+        if ("header", "cookie") in filled and any(kind == "cookie" for kind, _ in filled):
+            raise ValueError(
+                "fills the Cookie header twice: name a 'cookie', or the 'header', not both"
+            )
         return value
 
     @model_validator(mode="after")

@@ -1,10 +1,17 @@
 """Settings of Django REST framework simplejwt."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from tokenproxy.settings.base import HttpUrl, NonEmpty, SecretText, TokenText
+from tokenproxy.settings.base import (
+    HttpUrl,
+    HttpUrlBase,
+    NonEmpty,
+    SecretText,
+    TokenText,
+    refuse,
+)
 from tokenproxy.settings.credential import NetworkCredential
 
 
@@ -12,9 +19,9 @@ class SimpleJwt(NetworkCredential):
     """Contract 1.1, `simplejwt`: a user's login, or a first refresh token, or both."""
 
     type: Literal["simplejwt"]
-    base_url: HttpUrl | None = None
-    login_url: HttpUrl | None = None
-    refresh_url: HttpUrl | None = None
+    base_url: HttpUrlBase | None = None
+    login_url: Annotated[HttpUrl | None, Field(repr=False)] = None
+    refresh_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     username: NonEmpty | None = None
     password: SecretText | None = None
     username_field: NonEmpty = "username"
@@ -40,12 +47,20 @@ class SimpleJwt(NetworkCredential):
 
     @model_validator(mode="after")
     def _can_begin(self) -> Self:
+        wrong = []
+        signs_in = self.username is not None or self.password is not None
         if (self.username is None) != (self.password is None):
-            raise ValueError("needs 'username' and 'password' together")
-        if self.username is None and self.refresh_token is None:
-            raise ValueError("needs 'username' and 'password', or a 'refresh_token'")
-        if self.base_url is None and self.refresh_url is None:
-            raise ValueError("needs a 'base_url', or 'login_url' and 'refresh_url'")
-        if self.base_url is None and self.username is not None and self.login_url is None:
-            raise ValueError("needs a 'login_url' beside its 'refresh_url' to sign in with")
+            wrong.append("needs 'username' and 'password' together")
+        if not signs_in and self.refresh_token is None:
+            wrong.append("needs 'username' and 'password', or a 'refresh_token'")
+        if self.base_url is None:
+            wrong += self._missing_urls(signs_in=signs_in)
+        refuse(wrong)
         return self
+
+    def _missing_urls(self, *, signs_in: bool) -> list[str]:
+        if self.refresh_url is None:
+            return ["needs a 'base_url', or 'login_url' and 'refresh_url'"]
+        if signs_in and self.login_url is None:
+            return ["needs a 'login_url' beside its 'refresh_url' to sign in with"]
+        return []

@@ -13,11 +13,12 @@ from tokenproxy.tokens.token import Granted, Token, is_sendable
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How answers for one credential are read."""
+    """How answers for one credential are read; `fields` stand under `key` in the config."""
 
     name: str
     fields: Fields
     default_ttl: float | None
+    key: str = "fields"
 
     def granted(self, request: TokenRequest, answer: TokenAnswer, *, certain: bool) -> Granted:
         """What the answer grants.
@@ -30,9 +31,10 @@ class Reading:
         if judgement.ruling is not Ruling.GRANTED:
             raise self._error(request, answer, judgement)
         access = look_up(answer.json, self.fields.access_token)
+        refresh = _refresh(look_up(answer.json, self.fields.refresh_token))
         if not is_sendable(access):
-            raise SourceUnavailable(self._said(request, _without_token(access, self.fields)))
-        refresh = look_up(answer.json, self.fields.refresh_token)
+            what = self._said(request, _without_token(access, self.fields, self.key))
+            raise SourceUnavailable(what, refresh=refresh)
         expires_in = look_up(answer.json, self.fields.expires_in)
         expires_at = expiry(
             access,
@@ -41,10 +43,7 @@ class Reading:
             minted=True,
             default_ttl=self.default_ttl,
         )
-        return Granted(
-            Token(Secret(access), answer.asked.received, expires_at),
-            Secret(refresh) if isinstance(refresh, str) and refresh else None,
-        )
+        return Granted(Token(Secret(access), answer.asked.received, expires_at), refresh)
 
     def _error(
         self, request: TokenRequest, answer: TokenAnswer, judgement: Judgement
@@ -75,6 +74,10 @@ class Reading:
         return f"credential '{self.name}': {shown(request.url)} {what}"
 
 
+def _refresh(value: object) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and value else None
+
+
 def look_up(json: object, path: str) -> object:
     """The value at a dotted path; None where there is none."""
     for part in path.split("."):
@@ -84,10 +87,10 @@ def look_up(json: object, path: str) -> object:
     return json
 
 
-def _without_token(access: object, fields: Fields) -> str:
+def _without_token(access: object, fields: Fields, key: str) -> str:
     if access is None:
         return (
             f"answered without a field '{fields.access_token}', where its token should be: check "
-            "the credential's type and 'fields' in the config"
+            f"the credential's type and '{key}' in the config"
         )
     return "sent a token that no request can carry (it is empty, or holds a space or line break)"

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Protocol
 
+from tokenproxy.errors import StoreError
 from tokenproxy.secret import Secret
-from tokenproxy.tokens.token import Record, Token, is_sendable
+from tokenproxy.tokens.token import Record, Setback, Token, is_sendable
 
 VERSION = 1
 LATEST = 1e11  # the year 5138, in seconds since the epoch
+SEALED = b"tokenproxy-sealed:"  # what a sealed record begins with, and JSON never
 
 
 class Unreadable(ValueError):
@@ -63,7 +66,7 @@ def encode(record: Record) -> bytes:
         "refresh_token": record.refresh and record.refresh.reveal(),
         "seed": record.seed,
         "renewed_at": record.renewed_at,
-        "error": record.error,
+        "setback": record.setback and asdict(record.setback),
         "dpop_key": record.dpop_key and record.dpop_key.reveal(),
     }
     return json.dumps(fields, indent=1).encode() + b"\n"
@@ -74,21 +77,62 @@ def decode(content: bytes) -> Record:
 
     Raises:
         Unreadable: it is not what `encode` writes.
+        StoreError: it is sealed and there is no key, or a newer program's: it must stay.
     """
+    if is_sealed(content):
+        raise StoreError(
+            "a stored record is sealed, and the config's 'store' has no encryption_key: put the "
+            "key that it was sealed with there, or remove the record to begin anew"
+        )
     try:
         fields = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise Unreadable("not JSON") from error
-    if not isinstance(fields, dict) or fields.get("version") != VERSION:
-        raise Unreadable("not a record of this version")
+    if not isinstance(fields, dict):
+        raise Unreadable("not a record")
+    _check_version(fields.get("version"))
     return Record(
         generation=_generation(fields.get("generation")),
         token=_token(fields),
         refresh=_secret(fields.get("refresh_token")),
         seed=_text(fields.get("seed")),
         renewed_at=_seconds(fields.get("renewed_at")),
-        error=_text(fields.get("error")),
+        setback=_setback(fields.get("setback")),
         dpop_key=_secret(fields.get("dpop_key")),
+    )
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether it is, or was, a record that `tokenproxy.tokens.sealing` has sealed."""
+    return content.lstrip().startswith(SEALED)
+
+
+def _check_version(version: object) -> None:
+    if isinstance(version, int) and version > VERSION:
+        raise StoreError(
+            "a stored record was written by a newer tokenproxy: update this one, or name another "
+            "'store' in the config"
+        )
+    if version != VERSION:
+        raise Unreadable("not a record of a version that there was")
+
+
+def _setback(fields: object) -> Setback | None:
+    if fields is None:
+        return None
+    if not isinstance(fields, dict):
+        raise Unreadable("a setback is none")
+    error, config = _text(fields.get("error")), _text(fields.get("config"))
+    if error is None or config is None:
+        return None
+    return Setback(
+        error=error,
+        config=config,
+        failures=_count(fields.get("failures")),
+        doubts=_count(fields.get("doubts")),
+        not_before=_seconds(fields.get("not_before")) or 0.0,
+        rescued_at=_seconds(fields.get("rescued_at")) or 0.0,
+        login_refused=_text(fields.get("login_refused")),
     )
 
 
@@ -104,6 +148,14 @@ def _token(fields: dict[str, Any]) -> Token | None:
 def _generation(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise Unreadable("no generation")
+    return value
+
+
+def _count(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Unreadable("a field is no count")
     return value
 
 

@@ -1,40 +1,47 @@
 """Whose token a record holds: another account is another record (contract 1).
 
-The fingerprint covers what names the account and never what proves it: passwords, secrets and
-keys are left out, so that it gives nothing away, and a changed password is not a new account.
+What names the account is known for `simplejwt` and `oauth2`; what proves it (passwords, keys)
+is left out, so that a changed password is not a new account. For `command`, `json` and `extra`
+nobody can tell the one from the other, and so nothing is left out: an account that was mixed up
+with another would be worse than a login too many. What may hold a secret goes through a slow
+hash: a fingerprint stands in file names, and must not let anybody try passwords.
 """
 
-import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from itertools import pairwise
+from typing import Any
 
-from pydantic import JsonValue, SecretStr
+from pydantic import BaseModel, JsonValue, SecretStr
 
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
-from tokenproxy.settings.json_login import JsonLogin, JsonRequest
+from tokenproxy.settings.json_login import JsonLogin
 from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
 
-_NAMES = "pass|secret|token|key|pin|otp|code|auth"
-SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
-SECRET_FLAG = re.compile(rf"-[\w-]*(?:{_NAMES})[\w-]*", re.IGNORECASE)  # `--password`, then it
-SECRET_SETTING = re.compile(  # `--password=x`, `PASSWORD=x`, `"password": "x"`
-    rf"[\w-]*(?:{_NAMES})[\w-]*[\"']?\s*[=:]\s*\S+", re.IGNORECASE
-)
-AUTHORIZATION = "authorization"
 LENGTH = 16  # hex digits: told apart, not guarded
+COST = 1 << 12  # of scrypt: about 10 ms, and 4 MiB
 
 
 def record_key(name: str, settings: AnyCredential) -> str:
     """The key of a credential's record in every store."""
-    identity = json.dumps(_identity(settings), sort_keys=True).encode()
+    identity = json.dumps(_identity(settings), sort_keys=True).encode("utf-8", "surrogatepass")
+    if isinstance(settings, Command | JsonLogin) or getattr(settings, "extra", None):
+        return f"{name}-{_slow(identity, salt=b'account')}"
     return f"{name}-{hashlib.sha256(identity).hexdigest()[:LENGTH]}"
+
+
+def config_label(key: str, settings: AnyCredential) -> str:
+    """Tells whether the settings of a record are others than they were, secrets included."""
+    everything = json.dumps(_revealed(settings), sort_keys=True)
+    return _slow(everything.encode("utf-8", "surrogatepass"), salt=key.encode())
+
+
+def _slow(content: bytes, *, salt: bytes) -> str:
+    return hashlib.scrypt(content, salt=salt, n=COST, r=8, p=1, dklen=LENGTH // 2).hex()
 
 
 def _identity(settings: AnyCredential) -> JsonValue:
@@ -44,17 +51,13 @@ def _identity(settings: AnyCredential) -> JsonValue:
         case File():
             return ["file", str(settings.path)]
         case Command():
-            environment = _public({**_revealed(settings.env)})
-            return ["command", *_public_words(settings.argv), environment]
+            return ["command", [*settings.argv], _revealed(settings.env), settings.format]
         case SimpleJwt():
             urls: list[JsonValue] = [settings.login_endpoint, settings.refresh_endpoint]
-            return ["simplejwt", *urls, settings.username, settings.sliding]
+            user: list[JsonValue] = [settings.username_field, settings.username]
+            return ["simplejwt", *urls, *user, settings.sliding]
         case JsonLogin():
-            return [
-                "json",
-                _request(settings.login),
-                settings.renew.url if settings.renew else None,
-            ]
+            return ["json", _revealed(settings.login), _revealed(settings.renew)]
         case OAuth2():
             return _oauth2(settings)
 
@@ -71,48 +74,24 @@ def _oauth2(settings: OAuth2) -> JsonValue:
         settings.scope,
         settings.audience,
         [*settings.resource],
-        _public({**_revealed(settings.extra)}),
+        _revealed(settings.extra),
         claims if settings.grant == "jwt_bearer" else None,
         settings.requested_token_type,
     ]
 
 
-def _request(request: JsonRequest) -> JsonValue:
-    headers = _revealed(request.headers)
-    users = [_basic_user(value) for name, value in headers.items() if name.lower() == AUTHORIZATION]
-    form = _revealed(request.form or {})
-    return [request.url, _public(request.body), _public({**form}), _public({**headers}), *users]
-
-
-def _revealed(values: Mapping[str, SecretStr]) -> dict[str, str]:
-    return {name: value.get_secret_value() for name, value in values.items()}
-
-
-def _basic_user(authorization: str) -> str | None:
-    """The user name in HTTP Basic (RFC 7617), the only place where some logins have it."""
-    word, _, encoded = authorization.partition(" ")
-    if word.lower() != "basic":
-        return None
-    try:
-        user, colon, _ = base64.b64decode(encoded).partition(b":")
-    except ValueError:
-        return None
-    return user.decode("utf-8", "replace") if colon else None
-
-
-def _public_words(argv: tuple[str, ...]) -> list[JsonValue]:
-    """A command without what its flags and settings call a secret."""
-    words = [word for flag, word in pairwise(argv) if not SECRET_FLAG.fullmatch(flag)]
-    return [argv[0], *(SECRET_SETTING.sub("", word) for word in words)]
-
-
-def _public(value: JsonValue) -> JsonValue:
+def _revealed(value: Any) -> JsonValue:
+    """Settings as plain data, with their secrets."""
     match value:
-        case dict():
-            return {
-                name: _public(item) for name, item in value.items() if not SECRET_NAME.search(name)
-            }
-        case list():
-            return [_public(item) for item in value]
-        case _:
+        case SecretStr():
+            return value.get_secret_value()
+        case BaseModel():
+            return {name: _revealed(getattr(value, name)) for name in type(value).model_fields}
+        case Mapping():
+            return {str(name): _revealed(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_revealed(item) for item in value]
+        case None | bool() | int() | float() | str():
             return value
+        case _:
+            return str(value)

@@ -11,8 +11,8 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from tokenproxy.clock import Clock
-from tokenproxy.errors import SourceRefused, SourceUnavailable
+from tokenproxy.clock import Clock, Moment
+from tokenproxy.errors import SourceError, SourceUnavailable
 from tokenproxy.events import Event, LoginRequired, Observe, RenewalFailed
 from tokenproxy.tasks import Bell, cancelled, done_within, spawn
 from tokenproxy.tokens.slot import Refused, Slot
@@ -21,8 +21,12 @@ from tokenproxy.tokens.slot import Refused, Slot
 class Renew(Protocol):
     """What a flight runs."""
 
-    def __call__(self, *, forced: bool) -> Coroutine[Any, Any, None]:
-        """Put a good token into the slot, or raise SourceUnavailable or SourceRefused."""
+    def __call__(self, *, forced: bool) -> Coroutine[Any, Any, Event | None]:
+        """Put a good token into the slot, or tell it why not; what there is to announce then.
+
+        Raises:
+            SourceUnavailable: it has not even come to that.
+        """
 
 
 class Flight:
@@ -44,7 +48,7 @@ class Flight:
         self._clock = clock
         self._observe = observe
         self._changed = changed
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Event | None] | None = None
         self._forced = False
         self.closed = False
 
@@ -70,7 +74,7 @@ class Flight:
                 await cancelled(task)
         self._changed.ring()
 
-    def _settle(self, task: asyncio.Task[None]) -> None:
+    def _settle(self, task: asyncio.Task[Event | None]) -> None:
         self._task = None
         event = self._conclude(task)
         if self._forced:
@@ -79,30 +83,32 @@ class Flight:
         if event is not None:
             self._observe(event)
 
-    def _conclude(self, task: asyncio.Task[None]) -> Event | None:
+    def _conclude(self, task: asyncio.Task[Event | None]) -> Event | None:
+        self._slot.abandon()
         if task.cancelled():
-            self._slot.abandon()
             return None
         match task.exception():
             case None:
-                self._slot.renewed()
-                return None
-            case SourceRefused() as error:
-                return LoginRequired(self._name, self._slot.refused(str(error)).why)
+                return task.result()
             case SourceUnavailable() as error:
-                return self._fail(error)
+                return setback(self._name, self._slot, error, self._clock.now())
             case fault:  # nobody must be left waiting for ever by a mistake of our own
-                return self._fail(SourceUnavailable(self._explain(fault)))
-
-    def _fail(self, error: SourceUnavailable) -> Event:
-        match self._slot.failed(error, self._clock.now()):
-            case Refused(why):
-                return LoginRequired(self._name, why)
-            case float() as seconds:
-                return RenewalFailed(self._name, str(error), seconds)
+                error = SourceUnavailable(self._explain(fault))
+                return setback(self._name, self._slot, error, self._clock.now())
 
     def _explain(self, fault: BaseException) -> str:
         return (
             f"credential '{self._name}': the renewal met a fault in tokenproxy itself "
             f"({type(fault).__name__}); it is tried again, but please report it"
         )
+
+
+def setback(name: str, slot: Slot, error: SourceError, now: Moment) -> Event:
+    """Tell the slot that a renewal has failed; what there is to announce then."""
+    if not isinstance(error, SourceUnavailable):
+        return LoginRequired(name, slot.refused(str(error)).why)
+    match slot.failed(error, now):
+        case Refused(why):
+            return LoginRequired(name, why)
+        case float() as seconds:
+            return RenewalFailed(name, str(error), seconds)

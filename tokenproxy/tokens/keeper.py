@@ -6,6 +6,7 @@ Here are the questions that requests ask, and the lifetimes of all of these.
 """
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 
 from tokenproxy.clock import Clock, Moment
@@ -27,6 +28,7 @@ SOON = 1.0  # seconds after which a caller who waited in vain may ask again
 class Keeper:
     """The token of one credential, for one process.
 
+    `config` gives a label that is another one when the credential's settings are.
     `start` it before use and `close` it after; in between nothing but `get` and `replaced`
     ever waits.
     """
@@ -41,6 +43,7 @@ class Keeper:
         clock: Clock,
         random: Random,
         observe: Observe,
+        config: Callable[[], str] = lambda: "",
     ) -> None:
         self.name = name
         self._source = source
@@ -60,6 +63,7 @@ class Keeper:
             random=random,
             observe=observe,
             changed=self._changed,
+            config=config,
         )
         self._flight = Flight(
             name,

@@ -7,7 +7,7 @@ for ever to the refresh token of a user who was deleted and made anew.
 What has been refused is remembered, and never sent again.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -37,7 +37,8 @@ class Renewal:
     """Run once. Afterwards `renew_refused` tells whether the record's refresh token is dead.
 
     `retries` is how often a passing failure is tried again at once; `patience`, in seconds, is
-    the longest pause for that: past it the renewal has failed.
+    the longest pause for that: past it the renewal has failed. `forget` is awaited as soon as
+    the refresh token has been refused: whatever happens next, it must not be sent again.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Renewal:
         patience: float,
         refusals: Refusals,
         may_rescue: Callable[[], bool],
+        forget: Callable[[SourceRefused], Awaitable[None]],
         clock: Clock,
         random: Random,
     ) -> None:
@@ -56,6 +58,7 @@ class Renewal:
         self._patience = patience
         self._refusals = refusals
         self._may_rescue = may_rescue
+        self._forget = forget
         self._clock = clock
         self._random = random
         self.renew_refused = False
@@ -68,9 +71,10 @@ class Renewal:
             return await self._login(record, possible=can_login)
         try:
             return await self._try(Attempt.RENEW, record)
-        except SourceRefused:
+        except SourceRefused as refusal:
             self.renew_refused = True
             self._refusals.means = _means(record)
+            await self._forget(refusal)
             if not can_login:
                 raise
         except SourceUnavailable as failure:

@@ -4,19 +4,29 @@ Within the store's lock the record is read again before the source is asked: ano
 may have renewed meanwhile. What the source gives is stored before it is used.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from random import Random
 
 from tokenproxy.clock import Clock, Moment
-from tokenproxy.errors import SourceError, SourceRefused, SourceUnavailable, StoreError
-from tokenproxy.events import Observe, StoreTrouble, TokenRenewed, TokenTakenUp
+from tokenproxy.errors import SourceRefused, SourceUnavailable, StoreError
+from tokenproxy.events import (
+    Event,
+    LoginRequired,
+    Observe,
+    RenewalFailed,
+    StoreTrouble,
+    TokenRenewed,
+    TokenTakenUp,
+)
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tasks import Bell
+from tokenproxy.tokens.flight import setback
 from tokenproxy.tokens.renewal import Refusals, Renewal
 from tokenproxy.tokens.slot import Slot
-from tokenproxy.tokens.source import Source
+from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.store import Lease
-from tokenproxy.tokens.token import Granted, Record, Token
+from tokenproxy.tokens.token import Granted, Record, Setback, Token
 from tokenproxy.tokens.vault import Vault
 
 RESCUE_SPACING = 300.0  # contract 3.3.6
@@ -24,7 +34,11 @@ ASKING_SPACING = 1.0  # a source whose tokens are dead on arrival is asked once 
 
 
 class Renewer:
-    """Brings tokens from the source and the store into the slot; `changed` rings then."""
+    """Brings tokens from the source and the store into the slot; `changed` rings then.
+
+    `config` gives the label of the credential's settings: what went wrong with others says
+    nothing about these.
+    """
 
     def __init__(
         self,
@@ -38,8 +52,10 @@ class Renewer:
         random: Random,
         observe: Observe,
         changed: Bell,
+        config: Callable[[], str],
     ) -> None:
         self._name = name
+        self._config = config
         self._source = source
         self._vault = vault
         self._slot = slot
@@ -51,21 +67,23 @@ class Renewer:
         self._refusals = Refusals()
         self._rooted = False
         self._last_asked: Moment | None = None
-        self._last_rescue: Moment | None = None
+        self._known_setback: Setback | None = None
+        self._rescued_at = 0.0
 
     async def look(self) -> None:
         """Take up what the store holds, if it is newer than what we have."""
         try:
-            self._find(self._planted(await self._vault.load()))
+            self._find(self._ours(await self._vault.load()))
         except StoreError as error:
             self._observe(StoreTrouble(self._name, str(error)))
 
-    async def renew(self, *, forced: bool) -> None:
+    async def renew(self, *, forced: bool) -> Event | None:
         """Put a good token into the slot; `forced` asks even where there is one.
 
+        Gives what there is to announce: the slot has been told already.
+
         Raises:
-            SourceUnavailable: none could be had.
-            SourceRefused: none can be had until a person acts.
+            SourceUnavailable: the store did not let us ask.
         """
         await self._keep_apart()
         began = self._clock.now()
@@ -73,10 +91,21 @@ class Renewer:
             async with self._vault.locked() as lease:
                 record = await self._newest()
                 self._find(record)
-                if forced or self._slot.fresh(self._clock.now()) is None:
-                    await self._ask(record, lease, began)
+                if forced:
+                    self._refusals.forget()
+                if forced or self._is_called_for():
+                    return await self._ask(record, lease, began)
         except StoreError as error:
             raise SourceUnavailable(f"credential '{self._name}': {error}") from error
+        return None
+
+    def _is_called_for(self) -> bool:
+        """Whether there is still something to ask for, and it may be asked for.
+
+        Another process may have got a token meanwhile, or may have been told to wait.
+        """
+        now = self._clock.now()
+        return self._slot.fresh(now) is None and self._slot.may_try(now)
 
     async def _keep_apart(self) -> None:
         if self._last_asked is not None:
@@ -94,18 +123,26 @@ class Renewer:
                 the config's: that one must not be sent again (contract 3.3.4).
         """
         try:
-            return self._planted(await self._vault.load())
+            return self._ours(await self._vault.load())
         except StoreError as error:
             if self._source.seed is not None and not self._vault.was_read:
                 raise
             self._observe(StoreTrouble(self._name, str(error)))
-            return self._planted(self._vault.known)
+            return self._ours(self._vault.known)
+
+    def _ours(self, record: Record) -> Record:
+        """The record as it is for these settings."""
+        record = self._planted(record)
+        if record.setback is not None and record.setback.config != self._config():
+            record = replace(record, setback=None)
+        return record
 
     def _planted(self, record: Record) -> Record:
-        """The record, begun anew where the config holds another first refresh token.
+        """The record, begun anew where the config holds another first token.
 
         Only until ours has been seen in the store: a process with a later config may put its
         own in place then, and whoever would put ours back would send what has been replaced.
+        Where a record was lost, ours may have been replaced too, and nobody can tell.
         """
         seed = self._source.seed
         if seed is None or self._rooted:
@@ -113,64 +150,114 @@ class Renewer:
         if record.seed == seed.token.label:
             self._rooted = True
             return record
-        refresh = seed.token if seed.is_refresh_token else None
+        refresh = seed.token if seed.is_refresh_token and not record.lost else None
         return Record(record.generation, refresh=refresh, seed=seed.token.label)
 
     def _find(self, record: Record) -> None:
         """Take up what somebody else may have put into the store."""
         before = self._slot.held
-        if not self._slot.take_up(record, self._clock.now()):
-            return
-        self._slot.recover()  # the store has changed: what failed or was refused may work now
-        self._refusals.forget()
+        news = self._slot.take_up(record, self._clock.now())
+        if news:
+            self._refusals.forget()
+        if record.setback is not None:
+            self._learn(record, record.setback)
         held = self._slot.held
-        if held is not None and (before is None or before.generation != held.generation):
+        if news and held is not None and (before is None or before.generation != held.generation):
             self._observe(TokenTakenUp(self._name, held.token.access.label))
-        self._changed.ring()
+        if news:
+            self._changed.ring()
+
+    def _learn(self, record: Record, setback: Setback) -> None:
+        """What another process met with, or we did before a restart, is not tried again."""
+        if setback == self._known_setback:
+            return
+        self._known_setback = setback
+        self._slot.learn(setback, self._clock.now())
+        self._rescued_at = max(self._rescued_at, setback.rescued_at)
+        self._refusals.login = setback.login_refused or self._refusals.login
+        login_is_all = self._source.attempts(record) == (Attempt.LOGIN,)
+        if setback.login_refused is not None and login_is_all:
+            why = self._slot.refused(setback.login_refused).why
+            self._observe(LoginRequired(self._name, why))
 
     # -- the source --------------------------------------------------------------------------
 
-    async def _ask(self, record: Record, lease: Lease | None, began: Moment) -> None:
+    async def _ask(self, record: Record, lease: Lease | None, began: Moment) -> Event | None:
+        """One renewal; what it brings is stored, and so is what went wrong."""
         self._last_asked = self._clock.now()
+        course = _Course(record)
         renewal = Renewal(
             self._source,
             retries=0 if self._slot.failures else self._settings.retries,
             patience=self._settings.wait,
             refusals=self._refusals,
             may_rescue=self._may_rescue,
+            forget=lambda refusal: self._forget(course, refusal, lease),
             clock=self._clock,
             random=self._random,
         )
         try:
             granted = await renewal.run(record)
+            await self._store(course, granted, lease, began)
         except (SourceUnavailable, SourceRefused) as error:
-            if renewal.renew_refused:
-                await self._forget(record, error, lease)
-            raise
-        if renewal.renew_refused:
-            record = replace(record, refresh=None)
-        await self._store(record, granted, lease, began)
+            return await self._fail(course, error, lease)
+        self._slot.renewed()
+        return None
 
-    async def _forget(self, record: Record, error: SourceError, lease: Lease | None) -> None:
+    async def _forget(self, course: "_Course", refusal: SourceRefused, lease: Lease | None) -> None:
         """A refresh token that was refused is never sent again, by us or by another process."""
-        if record.refresh is not None:
-            left = await self._vault.save(replace(record, refresh=None, error=str(error)), lease)
-            self._slot.take_up(left, self._clock.now())
+        if course.record.refresh is not None:
+            left = replace(course.record, refresh=None)
+            course.record = await self._vault.save(self._with(left, str(refusal)), lease)
+            self._slot.take_up(course.record, self._clock.now())
+
+    async def _fail(
+        self, course: "_Course", error: SourceUnavailable | SourceRefused, lease: Lease | None
+    ) -> Event:
+        """Tell the slot, and then all who share the record."""
+        now = self._clock.now()
+        record = course.record
+        if isinstance(error, SourceUnavailable) and error.refresh is not None:
+            record = replace(record, refresh=error.refresh)
+            self._slot.take_up(record, now)
+        event = setback(self._name, self._slot, error, now)
+        pause = event.retry_in if isinstance(event, RenewalFailed) else 0.0
+        failed = self._with(record, str(error), not_before=now.wall + pause if pause else 0.0)
+        self._known_setback = failed.setback
+        if failed != record:
+            self._slot.take_up(await self._vault.save(failed, lease), now)
+        return event
+
+    def _with(self, record: Record, error: str, *, not_before: float = 0.0) -> Record:
+        return replace(
+            record,
+            setback=Setback(
+                error=error,
+                config=self._config(),
+                failures=self._slot.failures,
+                doubts=self._slot.doubts,
+                not_before=not_before,
+                rescued_at=self._rescued_at,
+                login_refused=self._refusals.login,
+            ),
+        )
 
     async def _store(
-        self, record: Record, granted: Granted, lease: Lease | None, began: Moment
+        self, course: "_Course", granted: Granted, lease: Lease | None, began: Moment
     ) -> None:
+        record = course.record
         new = replace(
             record,
             token=granted.token,
             refresh=granted.refresh or record.refresh,
+            dpop_key=granted.dpop_key or record.dpop_key,
             renewed_at=self._clock.now().wall,
-            error=None,
+            setback=None,
         )
-        stored = await self._vault.save(new, lease)
+        course.record = await self._vault.save(new, lease)
         self._rooted = True
         self._refusals.forget()
-        self._slot.take_up(stored, self._clock.now())
+        self._slot.take_up(course.record, self._clock.now())
         self._changed.ring()
         self._check_alive(granted.token)
         if record.token is None or record.token.access != granted.token.access:
@@ -195,7 +282,14 @@ class Renewer:
         now = self._clock.now()
         if not self._slot.failures or self._slot.usable(now) is not None:
             return False
-        if self._last_rescue is not None and now.since(self._last_rescue) < RESCUE_SPACING:
+        if abs(now.wall - self._rescued_at) < RESCUE_SPACING:
             return False
-        self._last_rescue = now
+        self._rescued_at = now.wall
         return True
+
+
+@dataclass(slots=True)
+class _Course:
+    """What is left of the record while a renewal goes on."""
+
+    record: Record

@@ -27,9 +27,9 @@ from random import Random
 from tokenproxy.clock import LONG_AGO, Moment
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.settings.refresh import Refresh
-from tokenproxy.tokens.backoff import cooldown
+from tokenproxy.tokens.backoff import LONGEST_PAUSE, cooldown
 from tokenproxy.tokens.held import Held, hold, window
-from tokenproxy.tokens.token import Record, Token
+from tokenproxy.tokens.token import Record, Setback, Token
 
 __all__ = [
     "Fetch",
@@ -123,8 +123,8 @@ class Slot:
         self._fresh_until = LONG_AGO
         self._renewing = False
         self._trouble: _Cooling | Refused | None = None
-        self._doubts = 0
         self.failures = 0  # renewals that failed in a row
+        self.doubts = 0  # and of those, the last ones that looked like a refusal
 
     # -- what is there -----------------------------------------------------------------------
 
@@ -218,18 +218,29 @@ class Slot:
     def recover(self) -> None:
         """What failed, or was refused, may be tried again at once."""
         self._trouble = None
-        self._doubts = self.failures = 0
+        self.doubts = self.failures = 0
 
     def failed(self, error: SourceUnavailable, now: Moment) -> float | Refused:
         """The issuer did not answer; seconds until it is asked again, or the refusal it is."""
         self.abandon()
-        self._doubts = self._doubts + 1 if error.doubtful else 0
-        if self._doubts >= DOUBTS_THAT_REFUSE:
+        self.doubts = self.doubts + 1 if error.doubtful else 0
+        if self.doubts >= DOUBTS_THAT_REFUSE:
             return self.refused(str(error))
         self.failures += 1
         seconds = cooldown(self.failures, error.retry_after, self._random)
         self._trouble = _Cooling(str(error), now.after(seconds))
         return seconds
+
+    def learn(self, setback: Setback, now: Moment) -> None:
+        """Another process, or one before this, has met with a setback: it is ours as well."""
+        self.failures = max(self.failures, setback.failures)
+        self.doubts = max(self.doubts, setback.doubts)
+        if self.doubts >= DOUBTS_THAT_REFUSE:
+            self._trouble = Refused(setback.error)
+        # No longer than any pause is: a clock that was set must not keep us waiting for ever.
+        seconds = min(setback.not_before - now.wall, LONGEST_PAUSE)
+        if seconds > 0 and not isinstance(self._trouble, Refused):
+            self._trouble = _Cooling(setback.error, now.after(seconds))
 
     def refused(self, why: str) -> Refused:
         """The issuer said no: nothing is tried until the config or the store changes."""
@@ -238,16 +249,26 @@ class Slot:
         return self._trouble
 
     def take_up(self, record: Record, now: Moment) -> bool:
-        """Hold what `record` holds, unless it is older than what was seen, or the same."""
-        if record.generation < self._record.generation or record == self._record:
+        """Hold what `record` holds, unless it is older than what was seen; whether it is news.
+
+        That a renewal has failed is none: what failed or was refused may be tried again only
+        where there is something else to try it with.
+        """
+        if record.generation < self._record.generation:
             return False
+        news = not record.means_the_same_as(self._record)
         self._record = record
+        if news:
+            self.recover()
+            self._take_token(record, now)
+        return news
+
+    def _take_token(self, record: Record, now: Moment) -> None:
         if record.token is None:
             self._held = None
             self._admit(LONG_AGO)
         elif self._held is None or self._held.token != record.token:
             self._hold(record.token, now)
-        return True
 
     def _hold(self, token: Token, now: Moment) -> None:
         """Where the token is the one we had, it keeps its generation: it is no newer one."""
@@ -260,6 +281,16 @@ class Slot:
     def _admit(self, fresh_until: Moment) -> None:
         self._rejected = False
         self._fresh_until = fresh_until
+
+    def may_try(self, now: Moment) -> bool:
+        """Whether nothing that went wrong forbids to ask the source now."""
+        match self._trouble:
+            case Refused():
+                return False
+            case _Cooling(_, until):
+                return now.until(until) <= 0
+            case None:
+                return True
 
     def _may_try(self, now: Moment) -> bool:
         return self._until_next_try(now) == 0.0

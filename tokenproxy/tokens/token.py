@@ -27,10 +27,33 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What an issuer gave. Without `refresh` the refresh token stays as it was (RFC 6749 6)."""
+    """What an issuer gave. Without `refresh` the refresh token stays as it was (RFC 6749 6).
+
+    `dpop_key` is the private key that it was asked for with, as PEM; None for the one before.
+    """
 
     token: Token
     refresh: Secret | None = None
+    dpop_key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """How the last renewal failed, for all who share the record.
+
+    `config` is the label of the settings that it failed under: with others it says nothing.
+    `failures` and `doubts` count in a row; nobody asks before `not_before`, nor logs in merely
+    because renewals fail sooner than five minutes after `rescued_at` (both in seconds since the
+    epoch, 0 for never). `login_refused` is the sentence of a login that the issuer has refused.
+    """
+
+    error: str
+    config: str
+    failures: int = 0
+    doubts: int = 0
+    not_before: float = 0.0
+    rescued_at: float = 0.0
+    login_refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +63,8 @@ class Record:
     `generation` grows with every save, deletions included, so that an older record is never
     taken for a newer one; 0 is a record that was never saved. `seed` is the label of the
     refresh token that the config held when this record began: another one in the config
-    starts anew. `renewed_at` and `error` tell other processes how the last renewal went.
+    starts anew. `renewed_at` and `setback` tell other processes how the last renewals went.
+    `lost` is a record that was there and cannot be read: it is stored nowhere.
     `dpop_key` is the private key that the tokens are bound to (RFC 9449), as PEM.
     """
 
@@ -49,8 +73,23 @@ class Record:
     refresh: Secret | None = None
     seed: str | None = None
     renewed_at: float | None = None
-    error: str | None = None
+    setback: Setback | None = None
     dpop_key: Secret | None = None
+    lost: bool = False
+
+    @property
+    def error(self) -> str | None:
+        """Why the last renewal failed, if it did."""
+        return None if self.setback is None else self.setback.error
+
+    def means_the_same_as(self, other: "Record") -> bool:
+        """Whether both hold the same tokens, whatever else has happened."""
+        return (self.token, self.refresh, self.seed, self.dpop_key) == (
+            other.token,
+            other.refresh,
+            other.seed,
+            other.dpop_key,
+        )
 
     def tombstone(self) -> "Record":
         """What is left of it when it is deleted.
@@ -59,3 +98,6 @@ class Record:
         and must not be sent again (contract 3.3.4).
         """
         return Record(self.generation + 1, seed=self.seed)
+
+
+LOST = Record(lost=True)

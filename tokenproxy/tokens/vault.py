@@ -72,9 +72,12 @@ class Vault:
             stored = await self._store.load()
             self.was_read = True
             self._stored = stored.generation
-            if stored.generation < self.known.generation:
+            if self.unsaved is not None:
+                if _supersedes(stored, self.unsaved):
+                    self._now_stored(stored)
+            elif stored.generation < self.known.generation:
                 self._save_later(self.known)
-            elif stored.generation > self.known.generation or self.unsaved is None:
+            else:
                 self._now_stored(stored)
             return self.known
 
@@ -161,7 +164,7 @@ class Vault:
                     return
                 stored = await self._store.load()
                 self._stored = stored.generation
-                if stored.generation <= self.unsaved.generation:
+                if not _supersedes(stored, self.unsaved):
                     stored = await self._put(self.unsaved, lease)
                 self._now_stored(stored)
         except Exception as error:  # noqa: BLE001 - it is tried again, whatever went wrong
@@ -181,3 +184,14 @@ class Vault:
             fault = f"the store met a fault in tokenproxy itself ({type(error).__name__})"
             why = str(error) if isinstance(error, StoreError) else fault
             self._observe(NotPersisted(self._name, why))
+
+
+def _supersedes(stored: Record, ours: Record) -> bool:
+    """Whether what the store holds by now is worth more than what it has not taken from us.
+
+    The later renewal has the refresh token that works. A record without one has been deleted,
+    or begun, by somebody who saw what was there.
+    """
+    if stored.renewed_at is None or ours.renewed_at is None:
+        return stored.generation > ours.generation
+    return (stored.renewed_at, stored.generation) > (ours.renewed_at, ours.generation)

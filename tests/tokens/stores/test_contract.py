@@ -3,22 +3,29 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.redis_server import RedisServer
+from tests.tokens.stores.rings import MemoryRing
 from tokenproxy.secret import Secret
 from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tokens.codec import plain
+from tokenproxy.tokens.sealing import Sealer
 from tokenproxy.tokens.store import Conflict, Saved, StoreFactory, TokenStore
 from tokenproxy.tokens.stores.file import FileStores
+from tokenproxy.tokens.stores.keyring import KeyringStores
 from tokenproxy.tokens.stores.memory import MemoryStores
-from tokenproxy.tokens.token import Record, Token
+from tokenproxy.tokens.stores.redis import RedisStores
+from tokenproxy.tokens.token import Record, Setback, Token
 
 Opening = Callable[[], StoreFactory]  # each call is one more process that shares the store
 
 KEY = "shop-0123456789abcdef"
 PATIENCE = 5.0  # seconds; what takes as long will never come
+MOST_PROCESSES = 10
 
 
 def _memory(folder: Path) -> Opening:
@@ -30,9 +37,21 @@ def _file(folder: Path) -> Opening:
     return lambda: FileStores(folder / "tokens")
 
 
+def _sealed(folder: Path) -> Opening:
+    sealer = Sealer([bytes(32)], reads_plain=False)
+    return lambda: FileStores(folder / "tokens", sealer.codec)
+
+
+def _keyring(folder: Path) -> Opening:
+    ring = MemoryRing()
+    return lambda: KeyringStores(folder / "state", lambda: ring)
+
+
 KINDS = {
     "memory": _memory,
     "file": _file,
+    "sealed": _sealed,
+    "keyring": _keyring,
 }
 
 TOKEN = Token(Secret("access-1"), issued_at=1_800_000_000.25, expires_at=1_800_000_300.5)
@@ -42,14 +61,50 @@ FULL = Record(
     refresh=Secret("refresh-1"),
     seed="0a1b2c3d",
     renewed_at=1_800_000_000.5,
-    error="credential 'shop': it said “no”: \U0001f512\n",
+    setback=Setback(
+        error="credential 'shop': it said “no”: \U0001f512\n",
+        config="4e5f",
+        failures=2,
+        doubts=1,
+        not_before=1_800_000_060.25,
+        rescued_at=1_800_000_000.5,
+        login_refused="no",
+    ),
     dpop_key=Secret("-----BEGIN PRIVATE KEY-----\n"),
 )
 
 
-@pytest.fixture(params=KINDS)
-def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return KINDS[request.param](tmp_path)
+@asynccontextmanager
+async def _redis(server: RedisServer, folder: Path) -> AsyncIterator[Opening]:
+    """Processes that have their connection already: it stays, and was not left behind."""
+    async with AsyncExitStack() as stack:
+        processes = [
+            RedisStores(server.url, f"{folder}:", plain, connections=1)
+            for _ in range(MOST_PROCESSES)
+        ]
+        for stores in processes:
+            stack.push_async_callback(stores.close)
+            await stores.open("another-0").load()
+        yield processes.pop
+
+
+@pytest.fixture(params=[*KINDS, "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Its name; a Redis is started with the first test that needs it."""
+    if request.param == "redis":
+        request.getfixturevalue("redis_server")
+    return str(request.param)
+
+
+@pytest.fixture
+async def opening(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Opening]:
+    if kind == "redis":
+        async with _redis(request.getfixturevalue("redis_server"), tmp_path) as opening:
+            yield opening
+    else:
+        yield KINDS[kind](tmp_path)
 
 
 @pytest.fixture
@@ -101,7 +156,10 @@ async def test_a_record_that_nobody_has_saved_is_empty(store: TokenStore) -> Non
         ),
         pytest.param(Record(generation=1, refresh=Secret("r")), id="refresh token only"),
         pytest.param(Record(generation=1, seed="0a1b2c3d"), id="seed only"),
-        pytest.param(Record(generation=1, renewed_at=12.5, error="no"), id="a failed renewal"),
+        pytest.param(
+            Record(generation=1, renewed_at=12.5, setback=Setback("no", "4e5f")),
+            id="a failed renewal",
+        ),
         pytest.param(Record(generation=2**70), id="a generation without end"),
         pytest.param(Record(generation=1, refresh=Secret("\ud800 \x00 é")), id="odd characters"),
         pytest.param(Record(generation=1, refresh=Secret("r" * 100_000)), id="a long token"),
@@ -140,7 +198,7 @@ async def test_a_save_after_a_generation_that_was_never_there_is_a_conflict(
 
 async def test_of_many_saves_after_one_generation_one_wins(opening: Opening) -> None:
     stores = [opening().open(KEY) for _ in range(8)]
-    records = [Record(generation=1, error=str(number)) for number in range(8)]
+    records = [Record(generation=1, seed=str(number)) for number in range(8)]
     outcomes = await asyncio.gather(
         *(
             store.save(record, after=0, lease=None)

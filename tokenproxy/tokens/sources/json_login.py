@@ -37,12 +37,13 @@ class JsonLoginSource(Source):
 
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """Ask the server once."""
-        wanted = self._settings.login
-        if attempt is Attempt.RENEW and self._settings.renew is not None:
-            wanted = self._settings.renew
+        settings = self._settings
+        wanted, fields, key = settings.login, settings.login_fields, "login.fields"
+        if attempt is Attempt.RENEW and settings.renew is not None:
+            wanted, fields, key = settings.renew, settings.renewal_fields, "renew.fields"
         request = _build(wanted, _tokens(record))
         answer = await self._endpoint.send(request)
-        reading = Reading(self._name, wanted.fields, self._settings.refresh.default_ttl)
+        reading = Reading(self._name, fields, settings.refresh.default_ttl, key)
         return reading.granted(request, answer, certain=True)
 
 

@@ -3,13 +3,12 @@
 from tokenproxy.clock import Clock
 from tokenproxy.secret import Secret
 from tokenproxy.settings.static import Static
-from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.token import Granted, Record, Token
 
 
 class StaticSource(Source):
-    """Contract 1.1, `static`: asking again brings nothing new."""
+    """Contract 1.1, `static`: as given, also past its `exp`: whether it is good, the API says."""
 
     renewable = False
     persistent = False
@@ -24,13 +23,5 @@ class StaticSource(Source):
 
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """The token from the config."""
-        now = self._clock.now().wall
         access = self._settings.token.get_secret_value()
-        expires_at = expiry(
-            access,
-            expires_in=None,
-            asked=Asked(now, now),
-            minted=False,
-            default_ttl=self._settings.refresh.default_ttl,
-        )
-        return Granted(Token(Secret(access), now, expires_at))
+        return Granted(Token(Secret(access), self._clock.now().wall))

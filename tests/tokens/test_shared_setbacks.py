@@ -1,0 +1,209 @@
+"""What went wrong is known to all who share a record, and to who comes after a restart."""
+
+import pytest
+
+from tests.tokens.acting import (
+    DOUBT,
+    DOWN,
+    LOGIN,
+    RENEW,
+    FussyStore,
+    Stage,
+    ended,
+    leave,
+    name,
+    stage,
+    state_of,
+)
+from tokenproxy.errors import SourceRefused, SourceUnavailable
+from tokenproxy.events import LoginRequired
+from tokenproxy.secret import Secret
+from tokenproxy.tasks import spawn
+from tokenproxy.tokens.slot import State
+from tokenproxy.tokens.token import LOST, Record, Setback, Token
+
+NO = SourceRefused("the issuer refused (401)")
+LATER = SourceUnavailable("too many", retry_after=300)
+
+
+async def another(scene: Stage, config: str = "") -> object:
+    """What one more process gets when it asks."""
+    keeper = await scene.keeper(store=FussyStore(scene.stores), config=config)
+    try:
+        return name(await keeper.get())
+    except (SourceUnavailable, SourceRefused) as error:
+        return error
+    finally:
+        await keeper.close()
+
+
+async def test_a_refused_login_is_not_sent_again_by_other_processes_or_after_a_restart() -> None:
+    async with stage() as scene:
+        scene.source.fail(NO)
+        outcomes = [await another(scene) for _ in range(4)]
+        assert scene.source.asked == [LOGIN]
+        assert {str(outcome) for outcome in outcomes} == {str(NO)}
+        assert len(scene.told(LoginRequired)) == 4
+
+
+async def test_a_refused_login_is_sent_again_once_the_config_is_another() -> None:
+    async with stage() as scene:
+        scene.source.fail(NO)
+        await another(scene, config="the old password")
+        scene.source.fail(None)
+        assert await another(scene, config="the new password") == "access-1"
+        assert await another(scene, config="the old password") == "access-1"
+        assert scene.source.asked == [LOGIN, LOGIN]
+
+
+async def test_a_login_that_was_refused_stays_so_while_it_is_only_our_own_record_that_is_saved() -> (
+    None
+):
+    async with stage(background=True) as scene:
+        scene.store.failing = {"save"}
+        scene.source.fail(NO)
+        await scene.keeper()
+        await scene.clock.advance(10)
+        scene.store.failing = set()
+        await scene.clock.advance(600)
+        assert scene.source.asked == [LOGIN]
+
+
+async def test_nobody_asks_before_the_issuer_said() -> None:
+    async with stage(wait=0.1) as scene:
+        scene.source.fail(LATER)
+        for _ in range(4):
+            outcome = await another(scene)
+            assert isinstance(outcome, SourceUnavailable)
+            assert 0 < (outcome.retry_after or 0) <= 300
+            await scene.clock.advance(60)
+        assert scene.source.asked == [LOGIN]
+        scene.source.fail(None)
+        await scene.clock.advance(70)
+        assert await another(scene) == "access-1"
+
+
+async def test_an_outage_costs_eight_processes_no_more_calls_than_one() -> None:
+    async with stage(background=True) as scene:
+        scene.source.fail(DOWN)
+        for _ in range(8):
+            await scene.keeper(store=FussyStore(scene.stores))
+        await scene.clock.advance(10)
+        assert len(scene.source.calls) <= 8
+        scene.source.fail(None)
+        await scene.clock.advance(60)
+        assert {state_of(keeper) for keeper in scene.keepers} == {State.FRESH}
+        assert scene.source.granted == 1
+
+
+async def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_any_pause_is() -> None:
+    async with stage(background=True) as scene:
+        scene.source.fail(LATER)
+        keeper = await scene.keeper()
+        await scene.clock.advance(1)
+        scene.clock.jump(wall=-7200)
+        scene.source.fail(None)
+        await scene.clock.advance(361)
+        assert state_of(keeper) is State.FRESH
+
+
+async def test_three_doubts_of_any_processes_are_a_refusal_for_all() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(Record(1, refresh=Secret("first")))
+        scene.source.fail(DOUBT)
+        for _ in range(4):
+            await another(scene)
+            await scene.clock.advance(60)
+        assert scene.source.asked == [RENEW] * 3
+        assert isinstance(await another(scene), SourceRefused)
+
+
+async def test_a_login_because_renewals_fail_is_tried_once_in_five_minutes_by_all_together() -> (
+    None
+):
+    async with stage() as scene:
+        scene.store.put(Record(1, refresh=Secret("first")))
+        scene.source.fail(DOWN)
+        for _ in range(10):
+            one_more = spawn(another(scene), name="one more")
+            await scene.clock.advance(29)
+            assert one_more.done()
+        assert scene.source.asked.count(LOGIN) == 1
+
+
+async def test_a_refused_refresh_token_is_forgotten_before_the_login_is_tried() -> None:
+    async with stage() as scene:
+        scene.store.put(Record(1, refresh=Secret("first")))
+        scene.source.script = [NO]
+        keeper = await scene.keeper()
+        waiting = spawn(keeper.get(), name="waiting")
+        scene.source.delay = 5
+        await scene.clock.advance(6)  # refused; the login is under way, and never answered
+        await leave(waiting)
+        await keeper.close()
+        scene.source.delay = 0
+        assert await another(scene) == "access-1"
+        assert scene.source.asked == [RENEW, LOGIN, LOGIN]
+
+
+async def test_a_new_refresh_token_that_comes_with_an_unusable_access_token_is_kept() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(Record(1, refresh=Secret("first")))
+        scene.source.script = [SourceUnavailable("unusable", refresh=Secret("second"))]
+        await another(scene)
+        await scene.clock.advance(5)
+        assert await another(scene) == "access-1"
+        assert [call.refresh for call in scene.source.calls] == ["first", "second"]
+
+
+async def test_a_first_refresh_token_is_not_sent_again_where_the_record_was_lost() -> None:
+    async with stage(source={"can_login": False, "seed": "R0"}) as scene:
+        scene.store.put(LOST)
+        assert isinstance(await another(scene), SourceRefused)
+        assert scene.source.calls == []
+
+
+async def test_where_the_record_was_lost_the_configs_login_is_used() -> None:
+    async with stage(source={"seed": "R0"}) as scene:
+        scene.store.put(LOST)
+        assert await another(scene) == "access-1"
+        assert scene.source.asked == [LOGIN]
+
+
+@pytest.mark.parametrize("later", [True, False])
+async def test_of_two_records_that_both_were_saved_last_the_later_renewal_wins(
+    later: bool,
+) -> None:
+    async with stage() as scene:
+        keeper = await scene.keeper()
+        scene.store.failing = {"save"}
+        assert name(await keeper.get()) == "access-1"
+        now = scene.clock.now().wall
+        theirs = Record(
+            1,
+            Token(Secret("theirs"), now, now + 300),
+            Secret("their refresh"),
+            renewed_at=now + (1 if later else -1),
+        )
+        scene.store.put(theirs)
+        scene.store.failing = set()
+        await scene.clock.advance(5)
+        token = scene.store.record.token
+        assert token is not None
+        assert token.access.reveal() == ("theirs" if later else "access-1")
+
+
+async def test_a_success_ends_the_setback_for_all() -> None:
+    async with stage() as scene:
+        scene.store.put(Record(1, setback=Setback("down", "", 3, 1, rescued_at=5.0)))
+        assert await another(scene) == "access-1"
+        assert scene.store.record.setback is None
+
+
+async def test_whoever_waits_hears_that_another_was_told_to_wait() -> None:
+    async with stage() as scene:
+        scene.source.fail(LATER)
+        keeper, other = await scene.keeper(), await scene.keeper(store=FussyStore(scene.stores))
+        outcomes = await ended(spawn(keeper.get(), name="one"), spawn(other.get(), name="two"))
+        assert [type(outcome) for outcome in outcomes] == [SourceUnavailable] * 2
+        assert scene.source.asked == [LOGIN]
