@@ -26,6 +26,7 @@ from tokenproxy.environment import variables
 
 START_SECONDS = 20.0  # it takes a hundredth of one; a loaded machine takes longer
 END_SECONDS = 10.0
+NO_RETRY = Retry(NoBackoff(), 0)
 PROGRAMS = ("redis-server", "valkey-server")
 
 
@@ -119,7 +120,7 @@ class RedisServer:
     def ask(self, *command: str | bytes | int) -> Any:
         """The answer to one command, on a connection of its own."""
         with contextlib.closing(self._client()) as client:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         self.kill()
@@ -159,7 +160,7 @@ class RedisServer:
         return redis.Redis(
             unix_socket_path=str(self.socket),
             socket_timeout=START_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            retry=NO_RETRY,
         )
 
     def _answers(self) -> bool:
@@ -179,3 +180,28 @@ class RedisServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(END_SECONDS)
+
+
+class SentinelServer(RedisServer):
+    """A sentinel that watches `primary` under the name `main`, and decides alone."""
+
+    def __init__(self, primary: RedisServer) -> None:
+        super().__init__()
+        self._config = self.folder / "sentinel.conf"  # it writes down there what it learns
+        self._config.write_text(
+            f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 5000\n"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"sentinel://127.0.0.1:{self.port}/main"
+
+    def _settings(self) -> list[str]:
+        settings = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.folder)}
+        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        return [str(self._config), "--sentinel", *flags]
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=START_SECONDS, retry=NO_RETRY)

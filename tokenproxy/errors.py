@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tokenproxy.secret import Secret
-
 
 class TokenproxyError(Exception):
     """The root of all errors that this package raises on purpose."""
@@ -49,7 +47,6 @@ class SourceUnavailable(SourceError):
     `retry_after` is in seconds, where the issuer named a time. `retriable` says that the same
     request may be sent again soon, as part of the same renewal: no answer came, or a 429 or 5xx.
     `doubtful` says that it looked like a refusal without saying so: the third in a row is one.
-    `refresh` is a new refresh token, where one came with an access token that cannot be used.
     """
 
     def __init__(
@@ -59,10 +56,8 @@ class SourceUnavailable(SourceError):
         retry_after: float | None = None,
         retriable: bool = False,
         doubtful: bool = False,
-        refresh: Secret | None = None,
     ) -> None:
         super().__init__(message)
-        self.refresh = refresh
         self.retry_after = retry_after
         self.retriable = retriable
         self.doubtful = doubtful

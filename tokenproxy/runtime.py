@@ -3,13 +3,15 @@
     async with Runtime(config) as runtime:
         ...  # runtime.handler answers requests
 
-Nothing is fetched before it is entered, and nothing runs after it is left.
+Nothing is fetched before it is entered, and nothing runs after it is left. Who wants to know
+whether all of it can be put together, and start nothing yet, enters `runtime.built()` first.
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -21,6 +23,7 @@ import aiohttp
 from tokenproxy.clock import Clock, SystemClock, system_random
 from tokenproxy.config.model import Config
 from tokenproxy.environment import state_folder, variables
+from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.events import Event, Observe
 from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
@@ -35,6 +38,8 @@ from tokenproxy.tokens.fingerprint import config_label, record_key
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.store import StoreFactory
 from tokenproxy.tokens.stores.memory import MemoryStores
+
+TO_STORE = 1.0  # seconds that saving a token takes at most, where nothing is amiss
 
 
 def unheard(event: Event) -> None:
@@ -56,30 +61,22 @@ class World:
 class Runtime:
     """A config at work: keepers that hold tokens, and the handler that answers requests.
 
-    Building it raises ConfigError for what only shows when it is put together, such as a CA
-    file that cannot be read. `close_grace` is how many seconds renewals under way are given
-    when it is left; it may be set until then.
+    `close_grace` is how many seconds renewals under way are given when it is left: as many as
+    the slowest request to a token endpoint may take, unless it is given. It may be set until
+    then.
     """
 
     def __init__(
-        self, config: Config, world: World | None = None, *, close_grace: float = 5.0
+        self, config: Config, world: World | None = None, *, close_grace: float | None = None
     ) -> None:
         self._config = config
         self._world = world or World()
-        self.close_grace = close_grace
+        self.close_grace = _longest_renewal(config) if close_grace is None else close_grace
         self._table = RouteTable(config.routes)
-        self._upstreams = {
-            route.name: Upstream(route, tls=endpoint.tls_context(route.settings.tls))
-            for route in self._table.routes
-        }
-        self._token_tls = {
-            name: endpoint.tls_context(
-                settings.tls if isinstance(settings, NetworkCredential) else Tls()
-            )
-            for name, settings in config.credentials.items()
-        }
+        self._upstreams: dict[str, Upstream] = {}
         self._stack = AsyncExitStack()
         self.keepers: dict[str, Keeper] = {}
+        self._is_built = False
         self._handler: Handler | None = None
 
     @property
@@ -94,8 +91,27 @@ class Runtime:
         """The routes."""
         return self._table
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def built(self) -> AsyncIterator[None]:
+        """All is put together in here, and nothing started or fetched.
+
+        Raises:
+            ConfigError: all that only shows when it is put together, such as a key that cannot
+                be read or a package that is missing.
+        """
         async with AsyncExitStack() as stack:
+            await self._build(stack)
+            self._is_built = True
+            try:
+                yield
+            finally:
+                self._is_built = False
+
+    async def __aenter__(self) -> Self:
+        """Start, and put together first where that has not been done. Raises ConfigError."""
+        async with AsyncExitStack() as stack:
+            if not self._is_built:
+                await stack.enter_async_context(self.built())
             await self._start(stack)
             self._stack = stack.pop_all()
         return self
@@ -109,13 +125,29 @@ class Runtime:
         self._handler = None
         await self._stack.aclose()
 
-    async def _start(self, stack: AsyncExitStack) -> None:
-        stores = build_stores(self._config.store, state_folder=self._world.state_folder)
-        stack.push_async_callback(stores.close)
+    async def _build(self, stack: AsyncExitStack) -> None:
+        mistakes = _Mistakes()
+        stores: StoreFactory = MemoryStores()
+        with mistakes.noted("store"):
+            stores = build_stores(self._config.store, state_folder=self._world.state_folder)
+            stack.push_async_callback(stores.close)
         for name, settings in self._config.credentials.items():
-            opened = endpoint.open_session(tls=self._token_tls[name])
-            session = await stack.enter_async_context(opened)
-            self.keepers[name] = self._build_keeper(name, settings, session, stores)
+            where = f"credentials.{name}"
+            tls: ssl.SSLContext | bool = True
+            with mistakes.noted(where):
+                tls = endpoint.tls_context(_tls(settings), f"{where}.tls")
+            with mistakes.noted(where):
+                session = await stack.enter_async_context(endpoint.open_session(tls=tls))
+                self.keepers[name] = self._build_keeper(name, settings, session, stores)
+        for index, route in enumerate(self._table.routes):
+            where = f"routes.{index}"
+            with mistakes.noted(where):
+                tls = endpoint.tls_context(route.settings.tls, f"{where}.tls")
+                self._upstreams[route.name] = Upstream(route, tls=tls)
+        if mistakes.problems:
+            raise ConfigError(mistakes.problems)
+
+    async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._close_keepers)
         for keeper in self.keepers.values():
             await keeper.start()
@@ -153,6 +185,53 @@ class Runtime:
         )
 
     async def _close_keepers(self) -> None:
-        """All at once: together they get the grace that each of them may need."""
-        closing = (keeper.close(self.close_grace) for keeper in self.keepers.values())
-        await asyncio.gather(*closing)
+        """All at once: together they get the grace that each of them may need.
+
+        None is left behind by one whose leaving is cancelled: then they get no grace.
+        """
+        try:
+            await self._close_all(self.close_grace)
+        except asyncio.CancelledError:
+            await self._close_all(0.0)
+            raise
+
+    async def _close_all(self, grace: float) -> None:
+        closing = [keeper.close(grace) for keeper in self.keepers.values()]
+        for outcome in await asyncio.gather(*closing, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+
+class _Mistakes:
+    """What was found wrong, so that one mistake hides no other."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    @contextmanager
+    def noted(self, where: str) -> Iterator[None]:
+        """Note a ConfigError of what is done in here, as one of that place."""
+        try:
+            yield
+        except ConfigError as error:
+            self.problems += [_placed(problem, where) for problem in error.problems]
+
+
+def _placed(problem: Problem, where: str) -> Problem:
+    """With its place, where it has none; its sentence may begin with one that is more exact."""
+    if problem.path:
+        return problem
+    exact, _, what = problem.what.partition(" ")
+    if exact.startswith(f"{where}."):
+        return replace(problem, path=exact, what=what)
+    return replace(problem, path=where)
+
+
+def _tls(settings: AnyCredential) -> Tls:
+    return settings.tls if isinstance(settings, NetworkCredential) else Tls()
+
+
+def _longest_renewal(config: Config) -> float:
+    """Seconds in which a request to a token endpoint that has begun is over, and stored."""
+    timeouts = [settings.refresh.timeout for settings in config.credentials.values()]
+    return max(timeouts, default=0.0) + TO_STORE

@@ -1,7 +1,8 @@
-"""What the end-to-end tests share: a real simplejwt site, and the program, run as processes.
+"""What the end-to-end tests share: real issuers and the program, run as processes.
 
-A test asks for `simplejwt_site` or `proxy` and calls it, as often as it likes. Nothing is polled:
-either process is ready with its `listening on` line, and has ended when it has been waited for.
+A test asks for `simplejwt_site`, `oidc_provider` (oidc.py) or `proxy` and calls it, as often as it
+likes. Nothing is polled: a process is ready with its `listening on` line, and has ended when it
+has been waited for.
 """
 
 import json

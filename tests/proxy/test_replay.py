@@ -109,7 +109,9 @@ async def test_an_early_no_stops_the_first_send_and_the_rest_arrives_once(
 async def test_a_spool_that_cannot_be_written_makes_it_not_replayable_and_is_no_error(
     renewing: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
-    proxy = await renewing(replay={**SMALL, "dir": str(tmp_path / "nowhere")})
+    (tmp_path / "spool").mkdir()
+    proxy = await renewing(replay={**SMALL, "dir": str(tmp_path / "spool")})
+    (tmp_path / "spool").rmdir()
     body = data(5 * KIB)
     assert (await proxy.ask(method=b"POST", body=body)).body == b"ok"
     upstream.replies = [UNAUTHORIZED]

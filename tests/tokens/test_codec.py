@@ -3,12 +3,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tokenproxy.errors import StoreError
 from tokenproxy.secret import Secret
-from tokenproxy.tokens.codec import LATEST, Unreadable, decode, encode
+from tokenproxy.tokens.codec import LATEST, Unreadable, decode, encode, is_sealed
 from tokenproxy.tokens.token import SENDABLE, Record, Setback, Token
 
 times = st.floats(0, LATEST)
@@ -96,8 +96,14 @@ def test_what_is_no_record_is_unreadable(content: bytes) -> None:
         decode(content)
 
 
+def test_a_sealed_record_needs_a_key() -> None:
+    with pytest.raises(StoreError, match="encryption_key"):
+        decode(b"tokenproxy-sealed:1:")
+
+
 @given(st.binary() | st.text().map(str.encode))
 def test_no_content_raises_anything_else(content: bytes) -> None:
+    assume(not is_sealed(content))
     with pytest.raises(Unreadable):
         decode(content)
 

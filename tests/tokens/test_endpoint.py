@@ -761,23 +761,43 @@ async def test_without_a_client_certificate_who_asks_for_one_answers_nothing(
 
 
 @pytest.mark.parametrize(
-    "keys",
+    ("keys", "said"),
     [
-        {"ca": "missing.pem"},
-        {"ca": "rubbish.pem"},
-        {"cert": "missing.pem"},
-        {"cert": "rubbish.pem"},
-        {"cert": "client-cert.pem"},
-        {"cert": "client-cert.pem", "key": "ca.pem"},
-        {"cert": "client-cert.pem", "key": "client-locked.pem"},
+        ({"ca": "missing.pem"}, "a.tls.ca: missing.pem cannot be read (No such file or directory)"),
+        ({"ca": "rubbish.pem"}, "a.tls.ca: rubbish.pem holds no certificate in PEM format"),
+        ({"cert": "missing.pem"}, "a.tls.cert: missing.pem cannot be read (No such file"),
+        ({"cert": "rubbish.pem"}, "a.tls.cert: rubbish.pem must hold a certificate in PEM format"),
+        ({"cert": "client-cert.pem"}, "a.tls.cert: client-cert.pem must hold a certificate in PEM"),
+        (
+            {"cert": "client-cert.pem", "key": "ca.pem"},
+            "a.tls.cert: client-cert.pem must hold a certificate in PEM format, and ca.pem the "
+            "private key that belongs to it, without a password",
+        ),
+        (
+            {"cert": "client-cert.pem", "key": "client-locked.pem"},
+            "a.tls.cert: client-cert.pem must hold a certificate in PEM format, and "
+            "client-locked.pem the private key",
+        ),
+        ({"ca": "nul\0"}, "a.tls.ca: nul\0 cannot be read (it cannot be a file's name)"),
     ],
-    ids=str,
+    ids=repr,
 )
 def test_a_file_that_will_not_do_is_a_mistake_in_the_config(
-    certificates: Certificates, keys: dict[str, object]
+    certificates: Certificates, keys: dict[str, object], said: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"^a file named under 'tls' cannot be read or is not"):
-        tls_context(certificates.settings(**keys))
+    with pytest.raises(ConfigError) as caught:
+        tls_context(certificates.settings(**keys), "a.tls")
+
+    assert str(caught.value).replace(f"{certificates.folder}/", "").startswith(said)
+
+
+def test_all_files_that_cannot_be_read_are_told(certificates: Certificates) -> None:
+    settings = certificates.settings(ca="no-ca.pem", cert="client.pem", key="no-key.pem")
+
+    with pytest.raises(ConfigError) as caught:
+        tls_context(settings)
+
+    assert [problem.path for problem in caught.value.problems] == ["tls.ca", "tls.key"]
 
 
 def test_the_default_is_to_verify() -> None:

@@ -20,7 +20,7 @@ from tokenproxy.events import LoginRequired
 from tokenproxy.secret import Secret
 from tokenproxy.tasks import spawn
 from tokenproxy.tokens.slot import State
-from tokenproxy.tokens.token import LOST, Record, Setback, Token
+from tokenproxy.tokens.token import LOST, Record, Setback, Token, Unusable
 
 NO = SourceRefused("the issuer refused (401)")
 LATER = SourceUnavailable("too many", retry_after=300)
@@ -149,7 +149,7 @@ async def test_a_refused_refresh_token_is_forgotten_before_the_login_is_tried() 
 async def test_a_new_refresh_token_that_comes_with_an_unusable_access_token_is_kept() -> None:
     async with stage(source={"can_login": False}) as scene:
         scene.store.put(Record(1, refresh=Secret("first")))
-        scene.source.script = [SourceUnavailable("unusable", refresh=Secret("second"))]
+        scene.source.script = [Unusable("unusable", Secret("second"))]
         await another(scene)
         await scene.clock.advance(5)
         assert await another(scene) == "access-1"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tokenproxy.cli.output import warn
-from tokenproxy.config.load import find_config, load_config
+from tokenproxy.config.load import Loaded, find_config, load_config
 from tokenproxy.config.model import Config
 from tokenproxy.environment import variables
 
@@ -24,9 +24,15 @@ ConfigOption = Annotated[
 
 def read_config(path: Path | None) -> tuple[Path, Config]:
     """Load the config and print its warnings. Raises ConfigError."""
+    found, loaded = load(path)
+    return found, loaded.config
+
+
+def load(path: Path | None) -> tuple[Path, Loaded]:
+    """Load the config with the places of all that is in it. Raises ConfigError."""
     environment = variables()
     found = path if path is not None else find_config(environment, Path.cwd())
     loaded = load_config(found, environment=environment)
     for warning in loaded.warnings:
         warn(str(warning))
-    return found, loaded.config
+    return found, loaded

@@ -6,7 +6,7 @@ other by `references`. Each of these notes mistakes and goes on, so that all are
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tokenproxy.config.document import (
     Document,
     Mistake,
     Unreadable,
+    dotted,
     problems,
     read_mapping,
 )
@@ -32,10 +33,29 @@ _NAMES = ("tokenproxy.yaml", "config.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid config, and what is allowed in it but hardly meant."""
+    """A valid config, and what is allowed in it but hardly meant.
+
+    `lines` has each of its nodes by the dotted name, with its line where it has one.
+    """
 
     config: Config
     warnings: tuple[Problem, ...] = ()
+    file: Path | None = None
+    lines: Mapping[str, int | None] = field(default_factory=dict, repr=False)
+
+    def placed(self, error: ConfigError) -> ConfigError:
+        """The same with file and lines: for what only shows when the config is put to use."""
+        found = [
+            replace(problem, file=self.file, line=self._line(problem.path))
+            for problem in error.problems
+        ]
+        return ConfigError(sorted(found, key=lambda problem: problem.line or 0))
+
+    def _line(self, path: str) -> int | None:
+        """Of the node itself where it is written, else of the innermost one around it."""
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        return self.lines.get(path) if path else None
 
 
 def load_config(
@@ -73,7 +93,9 @@ def _checked(document: Document, file: Path | None, folder: Path) -> Loaded:
     found = [*document.mistakes, *wrong, *_crossed(document)]
     if config is None or found:
         raise ConfigError(problems(document, found, file))
-    return Loaded(config, tuple(problems(document, references.warnings(document.data), file)))
+    warnings = problems(document, references.warnings(document.data), file)
+    lines = {dotted(where): line for where, line in document.lines.items()}
+    return Loaded(config, tuple(warnings), file, lines)
 
 
 def _crossed(document: Document) -> list[Mistake]:

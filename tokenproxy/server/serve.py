@@ -73,19 +73,22 @@ async def serve(config: Config, world: World, announce: Announce, stopping: asyn
 
     Raises:
         ListenError: an address cannot be had.
-        ConfigError: a file that the config names cannot be used.
+        ConfigError: a file that the config names cannot be used; nothing has listened then.
     """
-    with _listeners(config) as listeners:
-        async with Runtime(config, world, close_grace=0) as runtime:
-            server = Server(runtime.handler, world.observe)
-            async with _accepting(server, listeners):
-                for listener in listeners:
-                    announce(f"listening on {listener.url}")
-                await stopping.wait()
-                await world.clock.sleep(config.shutdown_delay)
-            ends = world.clock.now().after(config.shutdown_grace)
-            await _drain(server, config.shutdown_grace, world.clock)
-            runtime.close_grace = max(0.0, world.clock.now().until(ends))
+    runtime = Runtime(config, world, close_grace=0)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(runtime.built())
+        listeners = stack.enter_context(_listeners(config))
+        await stack.enter_async_context(runtime)
+        server = Server(runtime.handler, world.observe)
+        async with _accepting(server, listeners):
+            for listener in listeners:
+                announce(f"listening on {listener.url}")
+            await stopping.wait()
+            await world.clock.sleep(config.shutdown_delay)
+        ends = world.clock.now().after(config.shutdown_grace)
+        await _drain(server, config.shutdown_grace, world.clock)
+        runtime.close_grace = max(0.0, world.clock.now().until(ends))
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ class SimpleJwt(NetworkCredential):
     base_url: HttpUrlBase | None = None
     login_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     refresh_url: Annotated[HttpUrl | None, Field(repr=False)] = None
+    logout_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     username: NonEmpty | None = None
     password: SecretText | None = None
     username_field: NonEmpty = "username"

@@ -8,7 +8,7 @@ from tokenproxy.settings.credential import Fields
 from tokenproxy.tokens.endpoint import TokenAnswer, TokenRequest, shown
 from tokenproxy.tokens.lifetime import expiry
 from tokenproxy.tokens.refusal import Judgement, Ruling, judge
-from tokenproxy.tokens.token import Granted, Token, is_sendable
+from tokenproxy.tokens.token import Granted, Token, Unusable, is_sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Reading:
         refresh = _refresh(look_up(answer.json, self.fields.refresh_token))
         if not is_sendable(access):
             what = self._said(request, _without_token(access, self.fields, self.key))
-            raise SourceUnavailable(what, refresh=refresh)
+            raise Unusable(what, refresh)
         expires_in = look_up(answer.json, self.fields.expires_in)
         expires_at = expiry(
             access,

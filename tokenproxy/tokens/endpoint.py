@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from tokenproxy.clock import Clock
-from tokenproxy.errors import ConfigError, SourceUnavailable
+from tokenproxy.errors import ConfigError, Problem, SourceUnavailable
 from tokenproxy.settings.tls import Tls
 from tokenproxy.tokens.lifetime import Asked
 
@@ -130,27 +131,60 @@ def open_session(*, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     )
 
 
-def tls_context(settings: Tls) -> ssl.SSLContext | bool:
-    """What aiohttp takes for `ssl`: True for the defaults.
+def tls_context(settings: Tls, where: str = "tls") -> ssl.SSLContext | bool:
+    """What aiohttp takes for `ssl`: True for the defaults. `where` is its place in the config.
 
     Raises:
-        ConfigError: a file cannot be read or is not what it should be.
+        ConfigError: files cannot be read or are not what they should be.
     """
     if settings == Tls():
         return True
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-        if settings.cert is not None:
-            context.load_cert_chain(settings.cert, settings.key, password="")  # never asked for
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            "a file named under 'tls' cannot be read or is not in PEM format: check "
-            "'ca', 'cert' and 'key'"
-        ) from error
+    files = {"ca": settings.ca, "cert": settings.cert, "key": settings.key}
+    wrong = [
+        Problem(f"{where}.{key}", f"{path} cannot be read ({why})")
+        for key, path in files.items()
+        if path is not None and (why := _unreadable(path)) is not None
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    context = _trusting(settings, where)
+    _show_certificate(context, settings, where)
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return error.strerror
+    except ValueError:  # a NUL in it
+        return "it cannot be a file's name"
+
+
+def _trusting(settings: Tls, where: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.ca)
+    except ssl.SSLError as error:
+        what = f"{settings.ca} holds no certificate in PEM format"
+        raise ConfigError([Problem(f"{where}.ca", what)]) from error
+
+
+def _show_certificate(context: ssl.SSLContext, settings: Tls, where: str) -> None:
+    if settings.cert is None:
+        return
+    try:
+        context.load_cert_chain(settings.cert, settings.key, password="")  # never asked for
+    except ssl.SSLError as error:
+        key = f"{settings.key} the" if settings.key is not None else "the"
+        what = (
+            f"{settings.cert} must hold a certificate in PEM format, and {key} private key that "
+            "belongs to it, without a password"
+        )
+        raise ConfigError([Problem(f"{where}.cert", what)]) from error
 
 
 def shown(url: str) -> str:

@@ -50,6 +50,7 @@ class Flight:
         self._changed = changed
         self._task: asyncio.Task[Event | None] | None = None
         self._forced = False
+        self._last: Event | None = None
         self.closed = False
 
     def begin(self) -> None:
@@ -65,18 +66,40 @@ class Flight:
         self._forced = True
         self.begin()
 
+    async def landed(self) -> Event | None:
+        """Wait until no renewal is under way; what the last one had to announce."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+            await asyncio.sleep(0)  # its callback comes first
+        return self._last
+
     async def close(self, grace: float, at_rest: AbstractAsyncContextManager[None]) -> None:
-        """Begin none any more; one under way has `grace` seconds, and is cancelled `at_rest`."""
+        """Begin none any more; one under way has `grace` seconds, and is cancelled `at_rest`.
+
+        It does not outlive whoever closes: one who is cancelled meanwhile ends it on the way out.
+        """
         self.closed = True
-        task = self._task
-        if task is not None and not await done_within(task, grace, self._clock.sleep):
-            async with at_rest:
-                await cancelled(task)
-        self._changed.ring()
+        try:
+            if self._task is not None:
+                await self._land(self._task, grace, at_rest)
+        finally:
+            self._changed.ring()
+
+    async def _land(
+        self,
+        task: asyncio.Task[Event | None],
+        grace: float,
+        at_rest: AbstractAsyncContextManager[None],
+    ) -> None:
+        try:
+            await done_within(task, grace, self._clock.sleep)
+        finally:
+            if not task.done():
+                await _cut_off(task, at_rest)
 
     def _settle(self, task: asyncio.Task[Event | None]) -> None:
         self._task = None
-        event = self._conclude(task)
+        event = self._last = self._conclude(task)
         if self._forced:
             self.begin()
         self._changed.ring()
@@ -101,6 +124,16 @@ class Flight:
             f"credential '{self._name}': the renewal met a fault in tokenproxy itself "
             f"({type(fault).__name__}); it is tried again, but please report it"
         )
+
+
+async def _cut_off(
+    task: asyncio.Task[Event | None], at_rest: AbstractAsyncContextManager[None]
+) -> None:
+    try:
+        async with at_rest:
+            await cancelled(task)
+    finally:
+        task.cancel()  # one who is cancelled once more waits for no save
 
 
 def setback(name: str, slot: Slot, error: SourceError, now: Moment) -> Event:

@@ -11,14 +11,22 @@ from random import Random
 
 from tokenproxy.clock import Clock, Moment
 from tokenproxy.errors import SourceRefused, SourceUnavailable, StoreError
-from tokenproxy.events import Observe, StoreTrouble, TokenRejected
+from tokenproxy.events import (
+    LoginRequired,
+    Observe,
+    RenewalFailed,
+    StoreTrouble,
+    TokenRejected,
+)
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tasks import Bell, cancelled, done_within, spawn
 from tokenproxy.tokens.flight import Flight
 from tokenproxy.tokens.renewer import Renewer
 from tokenproxy.tokens.slot import Fetch, Held, Join, Refused, Rejection, Slot, State, Use, Wait
-from tokenproxy.tokens.source import Source
+from tokenproxy.tokens.source import SignIn, Source
+from tokenproxy.tokens.status import Status
 from tokenproxy.tokens.store import TokenStore
+from tokenproxy.tokens.token import Granted
 from tokenproxy.tokens.vault import Vault
 from tokenproxy.tokens.vigil import follow, look_ahead
 
@@ -150,6 +158,59 @@ class Keeper:
             case Use() | Join() | Wait() | Refused():
                 pass
 
+    # -- asked by people ---------------------------------------------------------------------
+
+    async def refresh(self) -> Held:
+        """Ask the source now, whatever there is.
+
+        Raises:
+            SourceUnavailable: it did not answer.
+            SourceRefused: it said no.
+        """
+        self._flight.force()
+        match await self._flight.landed():
+            case RenewalFailed(_, error, seconds):
+                raise SourceUnavailable(error, retry_after=seconds)
+            case LoginRequired(_, error):
+                raise SourceRefused(error)
+            case _:
+                return await self.get()
+
+    async def adopt(self, granted: Granted) -> None:
+        """Keep what a person has signed in for.
+
+        Raises:
+            StoreError: the store's lock could not be had.
+            SourceUnavailable: the token that came is over already.
+        """
+        await self._renewer.adopt(granted)
+
+    async def forget(self) -> bool:
+        """Forget the tokens, then have them revoked; False where the issuer cannot be told.
+
+        Raises:
+            StoreError: the store's lock could not be had: nothing was forgotten.
+            SourceUnavailable: they are forgotten, but the issuer did not revoke them.
+        """
+        return await self._source.revoke(await self._renewer.forget())
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """How a person begins, where one must."""
+        return self._source.sign_in
+
+    def status(self) -> Status:
+        """How it stands, for a person."""
+        record, now = self._vault.known, self._clock.now()
+        held = self._slot.held
+        return Status(
+            state=self._slot.state(now),
+            not_persisted=self.not_persisted,
+            expires_at=None if held is None else held.token.expires_at,
+            last_renewal=record.renewed_at,
+            last_error=record.error,
+        )
+
     @property
     def state(self) -> State:
         """The state as contract 4 names it."""
@@ -162,9 +223,11 @@ class Keeper:
 
     # -- lifetime ----------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Take up what the store holds, then look after it."""
+    async def start(self, *, watch: bool = True) -> None:
+        """Take up what the store holds, then look after it; without `watch` only the first."""
         await self._renewer.look()
+        if not watch:
+            return
         store = follow(self._vault.changes, self._renewer.look, self._report, self._clock)
         source = follow(self._source.changes, self._force, self._report, self._clock)
         self._vigil = [

@@ -26,7 +26,7 @@ from tokenproxy.tokens.renewal import Refusals, Renewal
 from tokenproxy.tokens.slot import Slot
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.store import Lease
-from tokenproxy.tokens.token import Granted, Record, Setback, Token
+from tokenproxy.tokens.token import Granted, Record, Setback, Token, Unusable
 from tokenproxy.tokens.vault import Vault
 
 RESCUE_SPACING = 300.0  # contract 3.3.6
@@ -106,6 +106,21 @@ class Renewer:
         """
         now = self._clock.now()
         return self._slot.fresh(now) is None and self._slot.may_try(now)
+
+    async def adopt(self, granted: Granted) -> None:
+        """Keep what a person has signed in for. Raises StoreError."""
+        began = self._clock.now()
+        async with self._vault.locked() as lease:
+            record = await self._newest()
+            await self._store(_Course(record), granted, lease, began)
+        self._slot.recover()
+
+    async def forget(self) -> Record:
+        """Leave a tombstone in the record's place, and give what was there. Raises StoreError."""
+        async with self._vault.locked() as lease:
+            record = await self._newest()
+            self._find(await self._vault.save(record.tombstone(), lease))
+        return record
 
     async def _keep_apart(self) -> None:
         if self._last_asked is not None:
@@ -217,7 +232,7 @@ class Renewer:
         """Tell the slot, and then all who share the record."""
         now = self._clock.now()
         record = course.record
-        if isinstance(error, SourceUnavailable) and error.refresh is not None:
+        if isinstance(error, Unusable) and error.refresh is not None:
             record = replace(record, refresh=error.refresh)
             self._slot.take_up(record, now)
         event = setback(self._name, self._slot, error, now)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tokenproxy.secret import Secret
+from tokenproxy.tokens.oauth2.code import CodeFlow
+from tokenproxy.tokens.oauth2.device import DeviceFlow
 from tokenproxy.tokens.token import Granted, Record
+
+SignIn = DeviceFlow | CodeFlow
 
 
 class Attempt(Enum):
@@ -31,6 +35,7 @@ class Source(ABC):
     persistent: bool = True  # its tokens are worth keeping over a restart
     helpless: str = "a person must act"  # what to do where `attempts` has nothing left
     seed: Seed | None = None
+    sign_in: SignIn | None = None  # how a person begins, where one must
 
     @abstractmethod
     def attempts(self, record: Record) -> tuple[Attempt, ...]:
@@ -39,6 +44,15 @@ class Source(ABC):
     @abstractmethod
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """Ask once. Raise SourceUnavailable or SourceRefused, nothing else."""
+
+    async def revoke(self, record: Record) -> bool:
+        """Tell the issuer that nobody wants these tokens any more; False where it cannot be told.
+
+        Raises:
+            SourceUnavailable: it should have been, and was not.
+        """
+        del record
+        return False
 
     def changes(self) -> AsyncGenerator[None, None]:
         """Yields whenever the source may hold another token; ends if it never tells."""

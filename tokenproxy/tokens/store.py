@@ -44,7 +44,7 @@ class TokenStore(Protocol):
         """Whether a renewal may go on where the lock cannot be made (contract 3.3.8)."""
 
     async def load(self) -> Record:
-        """The record as it stands; `Record()` where there is none, `LOST` where it is unreadable."""
+        """The record as it stands; `Record()` for none, `LOST` for an unreadable one."""
 
     async def save(self, record: Record, *, after: int, lease: Lease | None) -> Saved | Conflict:
         """Make `record` durable if the store still holds the generation `after`."""

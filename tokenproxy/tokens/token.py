@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 
 SENDABLE = frozenset(map(chr, range(0x21, 0x7F)))  # contract 3.3.7
@@ -35,6 +36,14 @@ class Granted:
     token: Token
     refresh: Secret | None = None
     dpop_key: Secret | None = None
+
+
+class Unusable(SourceUnavailable):
+    """An access token came that no request can carry, and `refresh` with it: that one counts."""
+
+    def __init__(self, message: str, refresh: Secret | None) -> None:
+        super().__init__(message)
+        self.refresh = refresh
 
 
 @dataclass(frozen=True, slots=True)

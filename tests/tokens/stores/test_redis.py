@@ -11,7 +11,7 @@ import pytest
 import trustme
 from pydantic import TypeAdapter
 
-from tests.redis_server import RedisServer, SentinelServer
+from tests.redis_server import RedisServer, SentinelServer, free_port
 from tests.tokens.stores.conftest import Making
 from tests.tokens.stores.relay import Relay
 from tokenproxy.errors import StoreError
@@ -47,6 +47,25 @@ def name(prefix: str) -> str:
 
 def _names(server: RedisServer, prefix: str) -> set[str]:
     return {name.decode() for name in server.ask("KEYS", f"{prefix}*")}
+
+
+async def _faults(store: TokenStore) -> list[StoreError]:
+    """What each call fails with; all of them must."""
+    faults = []
+    for act in (store.load, lambda: store.save(NEW, after=0, lease=None), _locking(store)):
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(StoreError) as caught:
+                await act()
+        faults.append(caught.value)
+    return faults
+
+
+def _locking(store: TokenStore) -> Callable[[], Awaitable[None]]:
+    async def lock() -> None:
+        async with store.lock():
+            raise AssertionError("it was granted")
+
+    return lock
 
 
 # -- records ---------------------------------------------------------------------------------
@@ -191,35 +210,14 @@ async def test_what_somebody_else_keeps_under_that_name_is_left_alone(
     store: TokenStore, redis_server: RedisServer, name: str
 ) -> None:
     redis_server.ask("SET", name, "theirs")
-    for act in (store.load(), store.save(OLD, after=0, lease=None), store.delete(lease=None)):
-        with pytest.raises(StoreError, match=r"something else .* store\.prefix"):
-            await act
-    with pytest.raises(StoreError, match=r"something else .* store\.prefix"):
-        async with store.lock():
-            pass
+    for fault in await _faults(store):
+        assert "holds something else under this name" in str(fault)
+    with pytest.raises(StoreError, match="holds something else under this name"):
+        await store.delete(lease=None)
     assert redis_server.ask("GET", name) == b"theirs"
 
 
 # -- a Redis that is gone, hangs or says no --------------------------------------------------
-
-
-async def _faults(store: TokenStore) -> list[StoreError]:
-    """What each call fails with; all of them must."""
-    faults = []
-    for act in (store.load, lambda: store.save(NEW, after=0, lease=None), _locking(store)):
-        async with asyncio.timeout(PATIENCE):
-            with pytest.raises(StoreError) as caught:
-                await act()
-        faults.append(caught.value)
-    return faults
-
-
-def _locking(store: TokenStore) -> Callable[[], Awaitable[None]]:
-    async def lock() -> None:
-        async with store.lock():
-            raise AssertionError("it was granted")
-
-    return lock
 
 
 @pytest.mark.parametrize("way", ["url", "tcp_url"])
@@ -264,7 +262,13 @@ async def _answering(answer: bytes) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$many\r\n", b"*-7\r\n", b":12\r\n", b"*1\r\n$1\r\na\r\n"],
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$many\r\n",
+        b"*-7\r\n",
+        b":12\r\n",
+        b"*1\r\n$1\r\na\r\n",
+    ],
 )
 async def test_what_is_no_redis_is_told(making: Making, answer: bytes) -> None:
     async with _answering(answer) as url:
@@ -336,21 +340,125 @@ async def test_a_password_that_is_missing_is_told(making: Making, own_redis: Red
 
 
 @pytest.mark.parametrize(
-    ("settings", "what"),
+    ("setting", "what"),
     [
-        ((("REPLICAOF", "127.0.0.1", "1"),), "is a replica: name the primary"),
-        ((("CONFIG", "SET", "maxmemory", "1"),), "has no memory left"),
-        ((("CONFIG", "SET", "min-replicas-to-write", "1"),), "has lost its replicas"),
-        ((("CONFIG", "SET", "maxclients", "1"),), "takes no more connections|broken off"),
+        (("REPLICAOF", "127.0.0.1", "1"), "is a replica: name the primary"),
+        (("CONFIG", "SET", "maxmemory", "1"), "has no memory left"),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), "has lost its replicas"),
     ],
 )
 async def test_a_redis_that_takes_no_writes_is_told_and_keeps_what_it_has(
-    making: Making, own_redis: RedisServer, settings: tuple[tuple[str, ...], ...], what: str
+    making: Making, own_redis: RedisServer, setting: tuple[str, ...], what: str
 ) -> None:
     store = making(own_redis.url).open(KEY)
     await store.save(OLD, after=0, lease=None)
-    for setting in settings:
-        own_redis.ask(*setting)
+    own_redis.ask(*setting)
     with pytest.raises(StoreError, match=what):
         await store.save(NEW, after=1, lease=None)
     assert await store.load() == OLD
+
+
+# -- TLS -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls_redis(tmp_path: Path) -> Iterator[tuple[RedisServer, int]]:
+    """One that speaks TLS on a second port, with a certificate by `ca.pem` of its folder."""
+    authority, port = trustme.CA(), free_port()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other-ca.pem")
+    pem = str(tmp_path / "server.pem")
+    arguments = ("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cert-file", pem)
+    with RedisServer(*arguments, "--tls-key-file", pem) as server:
+        yield server, port
+
+
+async def test_tls_is_spoken_with_whom_the_named_authority_vouches_for(
+    making: Making, tls_redis: tuple[RedisServer, int], tmp_path: Path
+) -> None:
+    host = f"rediss://localhost:{tls_redis[1]}"
+    store = making(f"{host}?ssl_ca_certs={tmp_path}/ca.pem").open(KEY)
+    assert await store.save(OLD, after=0, lease=None) == Saved()
+    with pytest.raises(StoreError, match=r"cannot be reached \(.*certificate"):
+        await making(f"{host}?ssl_ca_certs={tmp_path}/other-ca.pem").open(KEY).load()
+    with pytest.raises(StoreError, match=r"cannot be reached \(No such file"):
+        await making(f"{host}?ssl_ca_certs={tmp_path}/none.pem").open(KEY).load()
+
+
+# -- sentinels -------------------------------------------------------------------------------
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - a server tells nobody
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def sentinel(own_redis: RedisServer) -> Iterator[SentinelServer]:
+    with SentinelServer(own_redis) as server:
+        yield server
+
+
+async def test_sentinels_name_the_primary(making: Making, sentinel: SentinelServer) -> None:
+    store = making(sentinel.url).open(KEY)
+    assert await store.save(OLD, after=0, lease=None) == Saved()
+    assert await making(sentinel.url).open(KEY).load() == OLD
+
+
+async def test_the_next_sentinel_is_asked_where_one_is_gone(
+    making: Making, sentinel: SentinelServer
+) -> None:
+    url = sentinel.url.replace("127.0.0.1", f"127.0.0.1:{free_port()},127.0.0.1")
+    assert await making(url).open(KEY).save(OLD, after=0, lease=None) == Saved()
+
+
+async def test_a_primary_that_no_sentinel_knows_is_told(
+    making: Making, sentinel: SentinelServer
+) -> None:
+    with pytest.raises(StoreError, match="is named by none of these sentinels"):
+        await making(sentinel.url.replace("main", "other")).open(KEY).load()
+
+
+async def test_sentinels_that_are_gone_are_told(making: Making) -> None:
+    with pytest.raises(StoreError, match="is named by none of these sentinels"):
+        await making(f"sentinel://anna:s3cr3t@127.0.0.1:{free_port()}/main").open(KEY).load()
+
+
+def _knows(sentinel: SentinelServer, replica: RedisServer) -> bool:
+    told = sentinel.ask("SENTINEL", "REPLICAS", "main")
+    return str(replica.port) in str(told) and "'ok'" in str(told)
+
+
+async def test_a_failover_is_followed_and_noticed_by_those_who_watch(
+    making: Making, own_redis: RedisServer, name: str
+) -> None:
+    with RedisServer("--replicaof", "127.0.0.1", str(own_redis.port)) as replica:
+        await _until(lambda: own_redis.ask("WAIT", 1, 100) == 1)
+        with SentinelServer(own_redis) as sentinel:
+            store = making(sentinel.url).open(KEY)
+            await store.save(OLD, after=0, lease=None)
+            async with asyncio.timeout(PATIENCE), aclosing(store.watch()) as changes:
+                await anext(changes)
+                await _until(lambda: _knows(sentinel, replica))
+                own_redis.kill()
+                await anext(changes)
+            assert await store.load() == OLD
+            assert await store.save(NEW, after=1, lease=None) == Saved()
+            assert replica.ask("HGET", name, "record") == encode(NEW)
+
+
+# -- build -----------------------------------------------------------------------------------
+
+
+async def test_the_config_builds_it(redis_server: RedisServer, prefix: str, tmp_path: Path) -> None:
+    settings: Any = {"type": "redis", "url": redis_server.url, "prefix": prefix}
+    config: TypeAdapter[AnyStore] = TypeAdapter(AnyStore)
+    stores = build_stores(config.validate_python(settings), state_folder=tmp_path)
+    assert isinstance(stores, RedisStores)
+    assert await stores.open(KEY).save(OLD, after=0, lease=None) == Saved()
+    await stores.close()
+    assert redis_server.ask("KEYS", f"{prefix}*") == [f"{prefix}{{{KEY}}}".encode()]
+    assert list(tmp_path.iterdir()) == []

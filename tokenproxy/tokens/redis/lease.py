@@ -156,5 +156,4 @@ class RedisLock:
             await self._run(_RELEASE, lease)
 
     async def _run(self, script: str, lease: RedisLease) -> int:
-        answer = await self._link.run(script, self._keys, lease.owner, self._milliseconds)
-        return int(answer or 0)
+        return await self._link.run(script, self._keys, lease.owner, self._milliseconds)

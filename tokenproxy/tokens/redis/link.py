@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from redis.commands.core import AsyncScript
+from redis.exceptions import InvalidResponse
 
 from tokenproxy.tokens.redis.address import Server
 from tokenproxy.tokens.redis.ended import ended
 from tokenproxy.tokens.redis.trouble import trouble
+
+T = TypeVar("T")
 
 CONNECTIONS = 8  # at once, for all credentials: a call takes a millisecond
 LONGEST_CALL = 5.0  # from waiting for a connection to the answer; sentinels may hang on the way
@@ -22,13 +25,22 @@ class Link:
         self._free = asyncio.Semaphore(connections)
         self._scripts: dict[str, AsyncScript] = {}
 
-    async def ask(self, *command: str) -> Any:
-        """The answer to a command. Raises StoreError."""
-        client = self._server.client
-        return await self._answer(lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
+    async def fields(self, key: str, *names: str) -> tuple[bytes | None, ...]:
+        """Fields of a hash; None for those that it has not. Raises StoreError."""
 
-    async def run(self, script: str, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
-        """What a Lua script returns; it goes by its hash, and whole where that is not known.
+        async def ask() -> tuple[bytes | None, ...]:
+            client = self._server.client
+            values = await client.execute_command("HMGET", key, *names)  # type: ignore[no-untyped-call]
+            if len(values) != len(names) or not all(map(_is_field, values)):
+                raise InvalidResponse("not the fields of a hash")
+            return tuple(values)
+
+        return await self._answer(ask)
+
+    async def run(self, script: str, keys: Sequence[str], *arguments: bytes | str | int) -> int:
+        """The number that a Lua script returns, 0 for nothing.
+
+        It goes by its hash, and whole where the server does not know that.
 
         Raises:
             StoreError: it has not run, or may have: nobody can tell then.
@@ -36,18 +48,26 @@ class Link:
         if script not in self._scripts:
             self._scripts[script] = self._server.client.register_script(script)
         known = self._scripts[script]
-        return await self._answer(lambda: known(keys=keys, args=arguments))
+
+        async def ask() -> int:
+            return int(await known(keys=keys, args=arguments) or 0)
+
+        return await self._answer(ask)
 
     async def close(self) -> None:
         """Close all connections, in order or not."""
         await self._server.close()
 
-    async def _answer(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _answer(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ended(self._in_time(call), cancels=True)
         except Exception as error:  # redis-py says ValueError to nonsense, and more
             raise trouble(self._server.place, error) from error
 
-    async def _in_time(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _in_time(self, call: Callable[[], Awaitable[T]]) -> T:
         async with asyncio.timeout(LONGEST_CALL), self._free:
             return await call()
+
+
+def _is_field(value: object) -> bool:
+    return value is None or isinstance(value, bytes)

@@ -50,12 +50,14 @@ _BY_WORD = {  # redis-py has no kinds for these, or an error of a script has hid
     "WRONGTYPE": "holds something else under this name: choose another 'store.prefix'",
     "NOPERM": _RIGHTS,
     "permissions": _RIGHTS,
+    "user executing the script": _RIGHTS,
     "READONLY": _REPLICA,
     "OOM": _FULL,
     "MISCONF": "cannot write to its disk, and takes nothing until it can: mend that",
     "NOREPLICAS": "has lost its replicas, and takes nothing without them: mend that",
     "MASTERDOWN": "is a replica that has lost its primary: name the primary in 'store.url'",
     "BUSY": "is held up by somebody's script: end that, or wait",
+    "clients": "takes no more clients: raise its 'maxclients', or see who holds so many",
     "MOVED": _CLUSTER,
     "ASK": _CLUSTER,
     "CLUSTERDOWN": _CLUSTER,
@@ -69,26 +71,27 @@ def trouble(place: str, error: Exception) -> StoreError:
 
 
 def _what(error: Exception) -> str:
-    for kind, what in _BY_KIND:
-        if isinstance(error, kind):
+    for cause in _causes(error):  # redis-py hides some of what it meets while it connects
+        if (what := _known(cause)) is not None:
             return what
-    words = set(re.findall(r"\w+", str(error)))
-    for word, what in _BY_WORD.items():
-        if word in words:
-            return what
-    return _unreachable(error)
-
-
-def _unreachable(error: Exception) -> str:
-    for cause in _causes(error):
-        if isinstance(cause, OSError):
-            return (
-                f"cannot be reached ({_reason(cause)}): start it, or name another in the config's "
-                "'store.url'"
-            )
     if isinstance(error, RedisConnectionError):
         return "has broken off the connection: see in its log why"
     return f"answers what no Redis does ({type(error).__name__}): see what it is"
+
+
+def _known(error: BaseException) -> str | None:
+    for kind, what in _BY_KIND:
+        if isinstance(error, kind):
+            return what
+    if isinstance(error, OSError):
+        return (
+            f"cannot be reached ({_reason(error)}): start it, or name another in the config's "
+            "'store.url'"
+        )
+    for word, what in _BY_WORD.items():
+        if re.search(rf"\b{word}\b", str(error)):
+            return what
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -17,6 +17,9 @@ from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.tokens.oauth2 import grants
 from tokenproxy.tokens.oauth2.client import TokenClient
 from tokenproxy.tokens.oauth2.client_auth import Pairs
+from tokenproxy.tokens.oauth2.code import CodeFlow
+from tokenproxy.tokens.oauth2.device import DeviceFlow
+from tokenproxy.tokens.oauth2.revocation import revoke
 from tokenproxy.tokens.source import Attempt, Seed, Source
 from tokenproxy.tokens.token import Granted, Record
 
@@ -33,6 +36,13 @@ class OAuth2Source(Source):
         self._clock = clock
         self.seed = _seed(settings)
         self.helpless = _helpless(name, settings)
+        match settings.grant:
+            case "device_code":
+                self.sign_in = DeviceFlow(name, settings, client, clock)
+            case "authorization_code":
+                self.sign_in = CodeFlow(name, settings, client)
+            case _:
+                pass
         self._signer = None
         if settings.key is not None:
             from tokenproxy.tokens.oauth2.assertions import Signer  # noqa: PLC0415 - an extra
@@ -55,6 +65,10 @@ class OAuth2Source(Source):
         """Ask the token endpoint once."""
         certain = self._settings.unattended or self._client.shows_a_secret
         return await self._client.grant(await self._form(attempt, record), certain=certain)
+
+    async def revoke(self, record: Record) -> bool:
+        """RFC 7009, where the issuer has an endpoint for it."""
+        return await revoke(self._name, self._client, record)
 
     async def _form(self, attempt: Attempt, record: Record) -> Pairs:
         if attempt is Attempt.RENEW and record.refresh is not None:

