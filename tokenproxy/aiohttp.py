@@ -12,12 +12,22 @@ dropped when a caller leaves.
 gives a session the same tokens, renewal and one replay, with no proxy between.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, web
+from aiohttp import (
+    ClientHandlerType,
+    ClientMiddlewareType,
+    ClientRequest,
+    ClientResponse,
+    StreamReader,
+    web,
+)
+from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
 from tokenproxy.config.load import load_config
@@ -29,9 +39,11 @@ from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.inbound import Own, text_fields
 from tokenproxy.proxy.inject import Injector
 from tokenproxy.proxy.matching import MAX_BODY, RefreshRules, Verdict
+from tokenproxy.proxy.outbound import beginning
 from tokenproxy.proxy.route import CompiledRoute
 from tokenproxy.proxy.verdict import Step, decide
 from tokenproxy.runtime import Runtime
+from tokenproxy.settings.base import is_loopback
 from tokenproxy.settings.injection import HeaderInjection
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.slot import Held
@@ -39,7 +51,9 @@ from tokenproxy.tokens.slot import Held
 __all__ = ["Credentials", "credentials", "setup"]
 
 AnyConfig = Config | Mapping[str, Any] | Path | str
+Origin = tuple[str, str, int | None]  # scheme, host and port, the scheme's own one spelt out
 UNAUTHORIZED = 401
+SECURE = frozenset({"https", "wss"})
 WOULD_BE_DECODED = (
     "This server decodes bodies before they can be passed on: send it without Content-Encoding."
 )
@@ -52,7 +66,8 @@ def setup(app: web.Application, config: AnyConfig) -> None:
     answered 415 where the runner would have decoded its body.
 
     Raises:
-        ConfigError: the config has mistakes.
+        ConfigError: the config has mistakes. What only shows when files are opened is raised
+            when the application starts.
     """
     runtime = Runtime(_loaded(config))
 
@@ -103,9 +118,12 @@ class Credentials:
 
         The token goes to `origins` (such as `https://api.shop.example`) and nowhere else, also
         not by a redirect: by default to the upstreams of the routes that use the credential,
-        and where there are none, to the origin of the first request. What else is sent with the
-        session goes on without it. The route says where the token goes and which answers
-        reject it, else an Authorization header and a 401.
+        and where there are none, to the origin of the first request, which must then be https
+        or this machine. What else is sent with the session goes on without it.
+
+        A route says where in a request the token goes and which answers reject it: the one
+        whose upstream is asked, and of several the one with the longest path; the first one
+        where no upstream fits. Without routes these are an Authorization header and a 401.
 
         Raises:
             ConfigError: no credential has that name.
@@ -116,31 +134,62 @@ class Credentials:
         routes = [
             route for route in self._runtime.table.routes if route.settings.credential == name
         ]
-        allowed = {URL(origin).origin() for origin in origins or ()}
-        allowed |= {URL(route.settings.upstream).origin() for route in routes if not allowed}
-        return _Middleware(keeper, routes[0] if routes else None, allowed)
+        ways = [_way(route) for route in routes]
+        allowed = {_origin(URL(origin)) for origin in origins or ()}
+        return _Middleware(keeper, ways, allowed or {way.origin for way in ways if way.origin})
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A route's upstream, and what is done with requests to it."""
+
+    origin: Origin | None
+    base: str
+    injector: Injector
+    rules: RefreshRules
+
+    def fit(self, url: URL) -> int:
+        """How well it fits: by the origin, then by the length of the path, on whole segments."""
+        if self.origin != _origin(url):
+            return 0
+        path = url.raw_path
+        is_below = path == self.base or path.startswith(f"{self.base}/")
+        return 2 + len(self.base) if is_below else 1
+
+
+def _way(route: CompiledRoute) -> _Way:
+    origin = _origin(URL(route.settings.upstream))
+    return _Way(origin, route.base.decode(), route.injector, route.refresh)
+
+
+def _usual_way() -> _Way:
+    return _Way(None, "", Injector((HeaderInjection(),)), RefreshRules((UNAUTHORIZED,)))
+
+
+def _origin(url: URL) -> Origin:
+    return url.scheme, url.raw_host or "", url.port
 
 
 class _Middleware:
     """Called for each request of a session."""
 
-    def __init__(self, keeper: Keeper, route: CompiledRoute | None, origins: set[URL]) -> None:
+    def __init__(self, keeper: Keeper, ways: Sequence[_Way], origins: set[Origin]) -> None:
         self._keeper = keeper
+        self._ways = ways or [_usual_way()]
         self._origins = origins
-        self._injector = route.injector if route else Injector((HeaderInjection(),))
-        self._rules = route.refresh if route else RefreshRules((UNAUTHORIZED,))
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send with a token, and once more where the answer rejects it."""
         if not self._origins:
-            self._origins.add(request.url.origin())
-        if request.url.origin() not in self._origins:
+            self._origins.add(self._first(request.url))
+        if _origin(request.url) not in self._origins:
             return await handler(request)
+        way = max(self._ways, key=lambda way: way.fit(request.url))
         plain = _Plain(request)
         held = self._keeper.peek() or await self._keeper.get()
-        response = await handler(plain.with_token(self._injector, held))
+        response = await handler(plain.with_token(way.injector, held))
         rejection = None
-        if await self._rejects(response):
+        if await _rejects(way.rules, response):
             rejection = self._keeper.rejected(held.generation)
         match decide(rejection, attempt=1, replayable=_can_be_sent_again(request)):
             case Step.FORWARD:
@@ -153,21 +202,84 @@ class _Middleware:
                 if newer is None:
                     return response
                 response.release()
-                return await handler(plain.with_token(self._injector, newer))
+                return await handler(plain.with_token(way.injector, newer))
 
-    async def _rejects(self, response: ClientResponse) -> bool:
-        headers = response.raw_headers
-        match self._rules.by_head(response.status, headers):
-            case Verdict.REJECTED:
-                return True
-            case Verdict.ACCEPTED:
-                return False
-            case Verdict.NEEDS_BODY:
-                body = await response.read()  # kept by the response, for who asks next
-                complete = len(body) <= MAX_BODY
-                return self._rules.by_body(
-                    response.status, headers, body[:MAX_BODY], complete=complete
-                )
+    def _first(self, url: URL) -> Origin:
+        """The origin that the token goes to from now on; only a config may name a bare one."""
+        if url.scheme not in SECURE and not is_loopback(url.host or ""):
+            raise ConfigError(
+                f"the token of credential '{self._keeper.name}' would go to {url.origin()} "
+                "unencrypted: use https, or name the origin in 'origins'"
+            )
+        return _origin(url)
+
+
+async def _rejects(rules: RefreshRules, response: ClientResponse) -> bool:
+    """Whether the answer rejects the token; what has to be read of it can be read again."""
+    match rules.by_head(response.status, response.raw_headers):
+        case Verdict.REJECTED:
+            return True
+        case Verdict.ACCEPTED:
+            return False
+        case Verdict.NEEDS_BODY:
+            headers = _as_read(response)
+            begun, complete = await beginning(response, MAX_BODY)
+            if begun:
+                response.content = _Rejoined(begun, response.content, complete=complete)
+            return rules.by_body(response.status, headers, begun, complete=complete)
+
+
+def _as_read(response: ClientResponse) -> list[Header]:
+    """The header of the body as it is read: sessions decompress, unless they are told not to."""
+    # Counted by aiohttp where it decompresses; the empty body of a HEAD counts nothing.
+    if getattr(response.content, "total_compressed_bytes", None) is None:
+        return [*response.raw_headers]
+    return [field for field in response.raw_headers if field[0].lower() != b"content-encoding"]
+
+
+class _NoConnection(BaseProtocol):
+    """Nothing to hold back: the rest of the body has a connection, and holds it back itself."""
+
+    def pause_reading(self) -> None:
+        """Nothing."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Nothing."""
+
+
+class _Rejoined(StreamReader):
+    """A body that begins with what has been read of it already.
+
+    aiohttp's own way to give back what was read, `unread_data`, is deprecated. All ways to read
+    wait here when nothing is left of the beginning; the rest is read piece by piece from then on.
+    """
+
+    def __init__(self, begun: bytes, rest: StreamReader, *, complete: bool) -> None:
+        loop = asyncio.get_running_loop()
+        limit, _ = rest.get_read_buffer_limits()
+        super().__init__(_NoConnection(loop), limit, loop=loop)
+        self._rest = rest
+        self.total_compressed_bytes = rest.total_compressed_bytes
+        self.feed_data(begun)
+        if complete:
+            self.feed_eof()
+
+    def exception(self) -> BaseException | None:
+        """Why there is no more to read, if so."""
+        return super().exception() or self._rest.exception()
+
+    async def wait_eof(self) -> None:
+        """Wait until all has arrived, read or not."""
+        await self._rest.wait_eof()
+
+    async def _wait(self, func_name: str) -> None:
+        del func_name
+        piece = await self._rest.readany()
+        self.total_compressed_bytes = self._rest.total_compressed_bytes
+        if piece:
+            self.feed_data(piece)
+        else:
+            self.feed_eof()
 
 
 class _Plain:

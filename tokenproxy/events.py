@@ -75,7 +75,11 @@ class StoreTrouble:
 
 @dataclass(frozen=True, slots=True)
 class RequestServed:
-    """One request has been answered, by the upstream or by ourselves (then `code` says why)."""
+    """One request has been answered, by the upstream or by ourselves (then `code` says why).
+
+    `complete` is False where the answer began and did not come to its end: the upstream broke
+    off, or the caller left.
+    """
 
     route: str
     method: str
@@ -86,6 +90,7 @@ class RequestServed:
     bytes_out: int
     replayed: bool
     code: str | None
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,12 @@ class Exchange:
         self._body: Body | None = None
         self._route: CompiledRoute | None = None
         self._upstream: aiohttp.ClientResponse | None = None
-        self._relayed: Verbatim | None = None
+        self._relayed = False  # at least the head of an answer
         self._status = CALLER_LEFT
         self._code: str | None = None
         self._bytes_out = 0
         self._replayed = False
+        self._complete = True
 
     # -- the stations ------------------------------------------------------------------------
 
@@ -74,7 +75,9 @@ class Exchange:
 
     def _refusal(self) -> Denied | None:
         codings = self._request.headers.getall(hdrs.TRANSFER_ENCODING, ())
-        return framing.refusal(self._request.version, codings)
+        return framing.refusal(self._request.version, codings) or framing.oversize(
+            self._target, self._request.raw_headers
+        )
 
     async def _forward_safely(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
         try:
@@ -85,8 +88,7 @@ class Exchange:
             raise  # the caller has gone
         except Exception as error:  # a fault of our own: told, and answered with 500
             self._parts.observe(InternalError(route.name, type(error).__name__))
-            if self._relayed is not None:
-                self._relayed.break_off(self._request)
+            if self._relayed:
                 raise ConnectionAbortedError from error
             return self._fail(error)
 
@@ -207,20 +209,33 @@ class Exchange:
             self._reading.waits = False  # a 100 after the final answer would be part of its body
         fields, length = to_caller(upstream.raw_headers), upstream.content_length
         response = Verbatim(upstream.status, upstream.reason or "", fields, length=length)
-        self._status = upstream.status
+        self._status, self._complete = upstream.status, False
         await response.prepare(self._request)
-        self._relayed = response
+        self._relayed = True
         try:
-            piece = begun or await upstream.content.readany()
-            while piece:
-                await response.write(piece)
-                self._bytes_out += len(piece)
-                piece = await upstream.content.readany()
+            await self._pass_on(upstream, response, begun)
         except (aiohttp.ClientError, OSError):
             response.break_off(self._request)
+        except BaseException:  # a fault of our own, or our end
+            response.break_off(self._request)
+            raise
+        return response
+
+    async def _pass_on(
+        self, upstream: aiohttp.ClientResponse, response: Verbatim, piece: bytes
+    ) -> None:
+        piece = piece or await upstream.content.readany()
+        while piece:
+            await response.write(piece)
+            self._bytes_out += len(piece)
+            piece = await upstream.content.readany()
         if upstream.content.exception() is not None:
             response.break_off(self._request)
-        return response
+            return
+        self._complete = True
+        if upstream.connection is not None:  # the answer came early, and the upload goes on
+            await response.write_eof()
+            await upstream.wait_for_close()
 
     def _deny(self, denied: Denied) -> web.StreamResponse:
         own = answer(
@@ -260,7 +275,7 @@ class Exchange:
 
     def close(self) -> None:
         """Give back what the request used, whether or not it came to its end."""
-        if self._upstream is not None and not self._upstream.closed:
+        if self._upstream is not None and self._upstream.connection is not None:
             self._upstream.close()
         if self._body is not None:
             self._body.close()
@@ -277,6 +292,7 @@ class Exchange:
             bytes_out=self._bytes_out,
             replayed=self._replayed,
             code=self._code,
+            complete=self._complete,
         )
 
     def _judged(self) -> Request:

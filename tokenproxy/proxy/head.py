@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.headers import TOKEN_CHARS, Header
 
 # RFC 9110 5.5 and RFC 9112 4: what a field or a reason phrase may not hold. HTAB is allowed.
 _CONTROLS = bytes(byte for byte in range(0x20) if byte != ord("\t")) + b"\x7f"
@@ -17,6 +17,12 @@ def message_head(start_line: bytes, fields: Sequence[Header]) -> bytes:
 
 
 def is_clean(reason: bytes, fields: Sequence[Header]) -> bool:
-    """Whether no control character is in a head; a line break there would forge what follows."""
-    text = b"".join([part for field in fields for part in field]) + reason
+    """Whether a head is of the characters that may be in it.
+
+    A line break would forge what follows. A name that is no token (RFC 9110 5.1), such as
+    `Content-Length ` with its space, is another one to us than to whoever reads it next.
+    """
+    if b"".join([name for name, _ in fields]).translate(None, TOKEN_CHARS):
+        return False
+    text = b"".join([value for _, value in fields]) + reason
     return len(text.translate(None, _CONTROLS)) == len(text)

@@ -37,11 +37,12 @@ HOP_BY_HOP = frozenset(
     }
 )
 CLIENT_KEY = b"x-tokenproxy-key"
+# RFC 9110 5.6.2: what names of fields and methods are made of.
+TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _NEVER_NOMINATED = frozenset({b"content-length", b"host", b"transfer-encoding"})
 # RFC 9110 7.6.3: the version as received; a field after the others extends their list.
 _VIA, _VIA_OLD = (b"Via", b"1.1 tokenproxy"), (b"Via", b"1.0 tokenproxy")
-_TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _REMEMBERED_NAMES = 256  # callers use a few dozen; the rest are made up, and not worth keeping
 _REMEMBERED_LENGTH = 64
@@ -179,7 +180,10 @@ def _fate(name: bytes, *, keeps_forwarded: bool) -> _Fate:
 def _answer_fate(name: bytes) -> _Fate:
     if name == b"connection":
         return _Fate.CONNECTION
-    return _Fate.DROPPED if name in HOP_BY_HOP else _Fate.KEPT
+    if name == b"content-length":
+        return _Fate.KEPT
+    name = dashed(name)
+    return _Fate.DROPPED if name in HOP_BY_HOP or name == b"content-length" else _Fate.KEPT
 
 
 _ANSWER_FATES = NameTable(_answer_fate)
@@ -214,6 +218,6 @@ def _forwarded_fields(caller: Caller, host: bytes | None) -> list[Header]:
 
 def _quoted(value: bytes) -> bytes:
     """A token as it is, anything else (`[::1]`, `localhost:8080`) as a quoted-string."""
-    if not value.translate(None, _TOKEN_CHARS):
+    if not value.translate(None, TOKEN_CHARS):
         return value
     return b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')

@@ -113,8 +113,9 @@ class Verbatim(web.StreamResponse):
         if transport is None:
             return
         if self._ends_with_connection:
-            _let_close_be_reset(transport)
-        transport.abort()
+            reset(transport)
+        else:
+            transport.abort()
 
     def _allowed_fields(self) -> list[Header]:
         if self.status != NO_CONTENT:
@@ -140,7 +141,9 @@ class Own(Verbatim):
         await super().write_eof(data or (self._content if has_body else b""))
 
 
-def _let_close_be_reset(transport: asyncio.BaseTransport) -> None:
+def reset(transport: asyncio.WriteTransport) -> None:
+    """End a connection with a RST: a FIN would be the good end of an answer without a length."""
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
+    transport.abort()

@@ -27,7 +27,7 @@ READ_BUFFER = 64 << 10  # bytes of an answer; at twice as many the upstream has 
 class Upstream:
     """One route's upstream, as `send` needs it; `tls` is what aiohttp takes for `ssl`."""
 
-    __slots__ = ("idle", "timeout", "tls", "url")
+    __slots__ = ("idle", "response_head", "timeout", "tls", "url")
 
     def __init__(self, route: CompiledRoute, *, tls: ssl.SSLContext | bool) -> None:
         timeouts = route.settings.timeouts
@@ -36,9 +36,8 @@ class Upstream:
             scheme=route.scheme, host=route.upstream_host, port=route.upstream_port, path="/"
         )
         self.tls = tls
-        self.timeout = aiohttp.ClientTimeout(
-            connect=timeouts.connect, sock_read=timeouts.response_head
-        )
+        self.timeout = aiohttp.ClientTimeout(connect=timeouts.connect)
+        self.response_head = timeouts.response_head
         self.idle = timeouts.idle
 
 
@@ -73,7 +72,7 @@ async def send(
             allow_redirects=False,
             ssl=upstream.tls,
             timeout=upstream.timeout,
-            middlewares=(Sending(message, upstream.idle),),
+            middlewares=(Sending(message, upstream.idle, upstream.response_head),),
         )
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise translated(error) from error

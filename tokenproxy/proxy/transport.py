@@ -11,6 +11,14 @@
 |                                                             | connection was closed meanwhile|
 | lets control characters and unknown codings through         | that is no answer              |
 | lets an upload stand still for ever                         | `timeouts.idle` ends it        |
+| counts no time after a 1xx, and all anew with every byte    | one deadline for the head of   |
+|                                                             | the answer proper              |
+| stops an upload as soon as an answer has ended              | only where it is no 2xx        |
+
+**An answer that comes early.** One that ends before the request's body has gone out, on a
+connection that stays open, comes from an upstream that goes on reading (RFC 9112 9.3: it reads
+all of the body, or closes). After a 2xx it may well use what it reads, so the rest is sent.
+After any other status it has no use for it, and to cut the upload ends the matter sooner.
 """
 
 import asyncio
@@ -19,7 +27,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientHandlerType, StreamReader, hdrs
+from aiohttp import ClientHandlerType, HttpVersion10, HttpVersion11, StreamReader, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection as Lease
@@ -31,7 +39,8 @@ from tokenproxy.proxy.head import is_clean
 from tokenproxy.proxy.verdict import may_retry_stale
 from tokenproxy.tasks import spawn
 
-SWITCHING_PROTOCOLS = 101
+FIRST_STATUS, SWITCHING_PROTOCOLS, FIRST_FINAL_STATUS = 100, 101, 200
+SUCCESS = 2  # hundreds
 
 Answer = tuple[RawResponseMessage, StreamReader]
 
@@ -49,10 +58,27 @@ class Connection(ResponseHandler):
     """One connection to an upstream."""
 
     used = False
+    status = 0  # of the answer to the request that is under way; 0 until its head has come
+    upload: "asyncio.Task[None] | None" = None
+    _deadline: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A request goes out."""
+        self.used = True
+        self.status = 0
+        self.upload = None
+
+    def sent(self, response_head: float | None) -> None:
+        """It has gone out whole: the head of its answer is due in so many seconds."""
+        if self.status:
+            self.start_timeout()
+        elif response_head is not None:
+            self._deadline = self._loop.call_later(response_head, self._on_read_timeout)
 
     def start_timeout(self) -> None:
-        """Count the upstream's silence from now on, unless it is us who do not read."""
-        if not self._reading_paused:
+        """Count the upstream's silence, unless it has said all, or it is us who do not read."""
+        has_ended = self._payload is None or self._payload.is_eof()
+        if not self._reading_paused and not has_ended:
             super().start_timeout()
 
     def progressed(self) -> None:
@@ -62,10 +88,14 @@ class Connection(ResponseHandler):
 
     def feed_data(self, data: Answer, size: int = 0) -> None:
         """Take in the head of an answer, where it is one."""
-        if _is_sound(data[0]):
-            super().feed_data(data, size)
-        else:
+        head = data[0]
+        if not _is_sound(head):
             self.break_off(HttpProcessingError(message="the head is malformed"))
+            return
+        if head.code >= FIRST_FINAL_STATUS:
+            self.status = head.code
+            self._drop_deadline()
+        super().feed_data(data, size)
 
     def break_off(self, error: Exception) -> None:
         """End it for both who wait for an answer and who read one."""
@@ -77,6 +107,9 @@ class Connection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """An answer that has not ended breaks off, however its end was to be known."""
+        self._drop_deadline()
+        if self.upload is not None:
+            self.upload.cancel()
         content = self._payload
         was_open = content is not None and not content.is_eof()
         super().connection_lost(exc)
@@ -85,14 +118,37 @@ class Connection(ResponseHandler):
         if exc is not None or not content.is_eof():
             content.set_exception(aiohttp.ClientPayloadError("the answer broke off"))
 
+    def _drop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
 
 def _is_sound(head: RawResponseMessage) -> bool:
+    if head.version not in _VERSIONS or head.code < FIRST_STATUS:
+        return False
     if head.code == SWITCHING_PROTOCOLS:
         return False  # nobody has asked for it
     codings = head.headers.getall(hdrs.TRANSFER_ENCODING, ())
     if codings and [value.lower() for value in codings] != ["chunked"]:
         return False  # RFC 9112 6.1: its end, or its bytes, would be taken for something else
     return is_clean(head.reason.encode("utf-8", "surrogateescape"), head.raw_headers)
+
+
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+
+
+class Response(aiohttp.ClientResponse):
+    """An answer whose end does not always end the upload."""
+
+    def _response_eof(self) -> None:
+        protocol = self._connection.protocol if self._connection is not None else None
+        goes_on = isinstance(protocol, Connection) and protocol.status // 100 == SUCCESS
+        if self._writer is None or not goes_on:
+            super()._response_eof()
+            return
+        self._closed = True
+        self._release_connection()  # once the upload has ended
 
 
 class Connector(aiohttp.TCPConnector):
@@ -107,9 +163,10 @@ class Connector(aiohttp.TCPConnector):
 class Sending:
     """A client middleware: sends the message, and once more on a new connection if need be."""
 
-    def __init__(self, message: Message, idle: float) -> None:
+    def __init__(self, message: Message, idle: float, response_head: float | None) -> None:
         self.message = message
         self.idle = idle
+        self.response_head = response_head
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -177,23 +234,23 @@ class VerbatimRequest(aiohttp.ClientRequest):
         self.refused, self.reused = protocol.should_close, protocol.used
         if self.refused:
             raise aiohttp.ServerDisconnectedError
-        protocol.used = True
+        protocol.begin()
         if self.fresh:
             protocol.force_close()
         message = self.sending.message
         writer = StreamWriter(protocol, self.loop)
         await writer.write(message.head)
-        upload = None
         if message.body is None:
-            protocol.start_timeout()
+            protocol.sent(self.sending.response_head)
         else:
-            upload = spawn(self._upload(message.body, writer, protocol), name="upload")
-        return self._answer(writer, upload)
+            uploading = self._upload(message.body, writer, protocol)
+            protocol.upload = spawn(uploading, name="upload")
+        return self._answer(writer, protocol.upload)
 
     def _answer(
         self, writer: StreamWriter, upload: "asyncio.Task[None] | None"
     ) -> aiohttp.ClientResponse:
-        return aiohttp.ClientResponse(
+        return Response(
             self.method,
             self.url,
             writer=upload,
@@ -216,7 +273,7 @@ class VerbatimRequest(aiohttp.ClientRequest):
                     await writer.write(piece)
                 protocol.progressed()
             await writer.write_eof()
-            protocol.start_timeout()
+            protocol.sent(self.sending.response_head)
         except asyncio.CancelledError:
             protocol.abort()
             raise

@@ -103,6 +103,8 @@ def _fields(event: Event) -> dict[str, Any]:
         value = getattr(event, field.name)
         if field.name == "seconds":
             fields["ms"] = round(value * MILLISECONDS, 1)
+        elif field.name == "complete":
+            fields |= {} if value else {"incomplete": True}
         elif isinstance(value, float):
             fields[field.name] = round(value, 1)
         elif value is not None:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from tests.redis_server import RedisServer, SentinelServer, free_port
 from tests.tokens.stores.conftest import Making
 from tests.tokens.stores.relay import Relay
+from tokenproxy.clock import SystemClock
 from tokenproxy.errors import StoreError
 from tokenproxy.secret import Secret
 from tokenproxy.settings.stores import AnyStore
@@ -427,6 +428,13 @@ async def test_sentinels_that_are_gone_are_told(making: Making) -> None:
         await making(f"sentinel://anna:s3cr3t@127.0.0.1:{free_port()}/main").open(KEY).load()
 
 
+class _Hasty(SystemClock):
+    """Pauses are short."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 20)
+
+
 def _knows(sentinel: SentinelServer, replica: RedisServer) -> bool:
     told = sentinel.ask("SENTINEL", "REPLICAS", "main")
     return str(replica.port) in str(told) and "'ok'" in str(told)
@@ -438,7 +446,7 @@ async def test_a_failover_is_followed_and_noticed_by_those_who_watch(
     with RedisServer("--replicaof", "127.0.0.1", str(own_redis.port)) as replica:
         await _until(lambda: own_redis.ask("WAIT", 1, 100) == 1)
         with SentinelServer(own_redis) as sentinel:
-            store = making(sentinel.url).open(KEY)
+            store = making(sentinel.url, clock=_Hasty()).open(KEY)
             await store.save(OLD, after=0, lease=None)
             async with asyncio.timeout(PATIENCE), aclosing(store.watch()) as changes:
                 await anext(changes)

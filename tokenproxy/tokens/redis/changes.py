@@ -25,7 +25,7 @@ from tokenproxy.tokens.redis.trouble import trouble
 
 QUIET = 60.0  # seconds of silence until a sign of life is asked for
 FIRST_AGAIN = 0.1  # seconds until a subscription that broke is tried again
-LONGEST_AGAIN = 10.0
+LONGEST_AGAIN = 2.0  # what others renew meanwhile is noticed that late
 
 
 class Changes:
