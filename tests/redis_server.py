@@ -119,7 +119,7 @@ class RedisServer:
 
     def ask(self, *command: str | bytes | int) -> Any:
         """The answer to one command, on a connection of its own."""
-        with contextlib.closing(self._client()) as client:
+        with contextlib.closing(self.client()) as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class RedisServer:
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
-    def _client(self) -> redis.Redis:
+    def client(self) -> redis.Redis:
         return redis.Redis(
             unix_socket_path=str(self.socket),
             socket_timeout=START_SECONDS,
@@ -191,7 +191,7 @@ class SentinelServer(RedisServer):
         self._config.write_text(
             f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
             "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 5000\n"
+            "sentinel failover-timeout main 1000\n"
         )
 
     @property
@@ -203,5 +203,5 @@ class SentinelServer(RedisServer):
         flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return [str(self._config), "--sentinel", *flags]
 
-    def _client(self) -> redis.Redis:
+    def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=START_SECONDS, retry=NO_RETRY)

@@ -3,7 +3,7 @@
 import sys
 
 from tokenproxy.cli.app import app
-from tokenproxy.cli.output import complain
+from tokenproxy.cli.output import complain, give_up_output, open_output
 from tokenproxy.errors import ConfigError, TokenproxyError
 
 FAILED, WRONG_USAGE = 1, 2  # contract 2, exit codes
@@ -11,6 +11,7 @@ FAILED, WRONG_USAGE = 1, 2  # contract 2, exit codes
 
 def main() -> None:
     """The console script: an error is one sentence on standard error, and an exit code."""
+    open_output()
     try:
         app()
     except ConfigError as error:
@@ -20,3 +21,5 @@ def main() -> None:
     except TokenproxyError as error:
         complain(str(error))
         sys.exit(FAILED)
+    finally:
+        give_up_output()

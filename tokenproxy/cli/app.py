@@ -7,8 +7,13 @@ import typer
 import tokenproxy
 from tokenproxy.cli.check import check
 from tokenproxy.cli.demo import demo
+from tokenproxy.cli.login import login
+from tokenproxy.cli.logout import logout
 from tokenproxy.cli.output import say
+from tokenproxy.cli.refresh import refresh
 from tokenproxy.cli.run import run
+from tokenproxy.cli.status import status
+from tokenproxy.cli.token import token
 
 app = typer.Typer(
     name="tokenproxy",
@@ -20,6 +25,11 @@ app = typer.Typer(
 app.command()(run)
 app.command()(check)
 app.command()(demo)
+app.command()(login)
+app.command()(logout)
+app.command()(status)
+app.command()(token)
+app.command()(refresh)
 
 
 def _version(*, wanted: bool) -> None:

@@ -1,16 +1,33 @@
 """`tokenproxy check`: validate a config, and put together what it says, without starting it."""
 
 import asyncio
+from typing import Annotated
+
+import typer
+from rich.markup import escape
 
 from tokenproxy.cli.config import ConfigOption, load
+from tokenproxy.cli.credential import opened
 from tokenproxy.cli.output import out
+from tokenproxy.cli.times import good_for
+from tokenproxy.config.load import Loaded
 from tokenproxy.config.model import Config
-from tokenproxy.errors import ConfigError
+from tokenproxy.errors import ConfigError, SourceRefused, SourceUnavailable
 from tokenproxy.proxy.route import RouteTable
 from tokenproxy.runtime import Runtime
+from tokenproxy.tokens.keeper import Keeper
 
 
-def check(config: ConfigOption = None) -> None:
+def check(
+    config: ConfigOption = None,
+    *,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", envvar="TOKENPROXY_ONLINE", help="Get a token for each credential as well."
+        ),
+    ] = False,
+) -> None:
     """Validate a config file and say what it does."""
     path, loaded = load(config)
     try:
@@ -20,6 +37,8 @@ def check(config: ConfigOption = None) -> None:
     out.print(f"{path} is fine.", style="bold green")
     for line in _summary(loaded.config):
         out.print(line, markup=False)
+    if online:
+        _raise_worst(asyncio.run(_try_all(loaded)))
 
 
 async def _put_together(config: Config) -> None:
@@ -37,3 +56,29 @@ def _summary(config: Config) -> list[str]:
         place = f"{settings.host or ''}{settings.path}"
         lines.append(f"  {route.name}: {place} -> {settings.upstream} {with_what}")
     return lines
+
+
+Outcome = SourceRefused | SourceUnavailable | None
+
+
+async def _try_all(loaded: Loaded) -> list[Outcome]:
+    """Get a token for each credential, and say what was seen."""
+    async with opened(loaded, list(loaded.config.credentials)) as keepers:
+        return list(await asyncio.gather(*(_try(name, keeper) for name, keeper in keepers.items())))
+
+
+async def _try(name: str, keeper: Keeper) -> Outcome:
+    try:
+        held = await keeper.get()
+    except (SourceRefused, SourceUnavailable) as error:
+        out.print(f"  [red]{escape(name)}: no token:[/] {escape(str(error))}")
+        return error
+    out.print(f"  [green]{escape(name)}: has a token[/], {good_for(held.token.expires_at)}")
+    return None
+
+
+def _raise_worst(outcomes: list[Outcome]) -> None:
+    """What needs a person before what may pass."""
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    if failures:
+        raise min(failures, key=lambda error: not isinstance(error, SourceRefused))

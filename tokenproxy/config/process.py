@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from tokenproxy.settings.base import Duration, NonEmpty, Settings, is_loopback, one_is_a_list_of_one
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
+_UNIX = re.compile(r"unix:(?P<path>/[^?\0]*)(?:\?mode=(?P<mode>0?[0-7]{3}))?")
+_OWNER_ONLY = 0o600
 _MAX_PORT = 65535
 
 
@@ -23,10 +25,25 @@ def _is_port(digits: str) -> bool:
     return len(digits) <= len(str(_MAX_PORT)) and int(digits) <= _MAX_PORT
 
 
+def split_unix(text: str) -> tuple[str, int] | None:
+    """Path and mode of a `unix:/path` or `unix:/path?mode=0660`, or None where it is not one."""
+    match = _UNIX.fullmatch(text)
+    if match is None:
+        return None
+    return match["path"], int(match["mode"], 8) if match["mode"] else _OWNER_ONLY
+
+
 def _address(text: str) -> str:
     if text.startswith("unix:"):
         if not text.removeprefix("unix:").startswith("/"):
             raise ValueError("must be an absolute path, as in unix:/run/tokenproxy.sock")
+        if "\0" in text:
+            raise ValueError("must not hold a NUL byte")
+        if split_unix(text) is None:
+            raise ValueError(
+                "takes a mode after its '?' and nothing else, in octal digits, as in "
+                "unix:/run/tokenproxy.sock?mode=0660"
+            )
         return text
     address = split_address(text)
     if address is None and _TCP.fullmatch(text):

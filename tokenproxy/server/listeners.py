@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenproxy.config.process import split_address
+from tokenproxy.config.process import split_address, split_unix
 from tokenproxy.errors import ListenError
 
 BACKLOG = 1024
 PORT_TRIES = 20  # where one is picked for 127.0.0.1, and ::1 has it in use
 NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # no IPv6 here, say
 LOCALHOST = "localhost"
-PRIVATE = 0o177  # the umask under which a unix socket is made: nobody but its owner connects
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +60,20 @@ class File:
 
 
 def bind(address: str) -> Bound:
-    """Listen on `host:port` (port 0 picks a free one) or `unix:/path`.
+    """Listen on `host:port` (port 0 picks a free one) or `unix:/path`, with its `?mode=`.
 
     Raises:
         ListenError: the address cannot be had.
     """
-    split = split_address(address)
-    if split is None and not address.startswith("unix:"):
-        raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
+    tcp, unix = split_address(address), split_unix(address)
     try:
-        return _bind_tcp(*split) if split else _bind_unix(address.removeprefix("unix:"))
+        if tcp is not None:
+            return _bind_tcp(*tcp)
+        if unix is not None:
+            return _bind_unix(*unix)
     except OSError as error:
         raise ListenError(f"cannot listen on {address} ({_reason(error)})") from error
+    raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
 def _bind_tcp(host: str, port: int) -> Bound:
@@ -135,11 +136,11 @@ def _listen(family: socket.AddressFamily, place: tuple[str, int]) -> socket.sock
     return listening
 
 
-def _bind_unix(path: str) -> Bound:
+def _bind_unix(path: str, mode: int) -> Bound:
     _remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        before = os.umask(PRIVATE)
+        before = os.umask(~mode & 0o777)  # from the start: nobody may slip in before a chmod
         try:
             listening.bind(path)
         finally:

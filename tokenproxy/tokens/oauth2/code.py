@@ -16,6 +16,7 @@ from tokenproxy.errors import SourceRefused
 from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.tokens.oauth2 import grants
 from tokenproxy.tokens.oauth2.client import TokenClient
+from tokenproxy.tokens.oauth2.client_auth import Pairs
 from tokenproxy.tokens.token import Granted
 
 VERIFIER_BYTES = 64  # 86 characters; RFC 7636 4.1 wants 43 to 128
@@ -59,6 +60,7 @@ class CodeFlow:
             ("client_id", self._settings.client_id or ""),
             ("redirect_uri", redirect_uri),
             *grants.wanted(self._settings),
+            *self._consent(),
             ("state", state),
             ("code_challenge", challenge(verifier)),
             ("code_challenge_method", "S256"),
@@ -85,6 +87,11 @@ class CodeFlow:
         form = grants.authorization_code(code, begun.redirect_uri, begun.verifier)
         resources = tuple(("resource", resource) for resource in self._settings.resource)
         return await self._client.grant((*form, *resources), certain=True)
+
+    def _consent(self) -> Pairs:
+        """OpenID Connect Core 11: without this prompt `offline_access` is passed over."""
+        asks = "offline_access" in (self._settings.scope or "").split()
+        return (("prompt", "consent"),) if asks and "prompt" not in self._settings.extra else ()
 
     def _code(self, begun: Begun, answer: Mapping[str, str]) -> str:
         if not hmac.compare_digest(answer.get("state", "").encode(), begun.state.encode()):

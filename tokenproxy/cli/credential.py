@@ -1,0 +1,94 @@
+"""One credential of a config, for the verbs that people use on it.
+
+They work through the store and its lock, so that a proxy that runs takes up what they did.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from tokenproxy.cli.config import load
+from tokenproxy.cli.output import warn
+from tokenproxy.config.explain import closest, did_you_mean
+from tokenproxy.config.load import Loaded
+from tokenproxy.errors import ConfigError
+from tokenproxy.events import Event, NotPersisted, StoreTrouble
+from tokenproxy.runtime import Runtime, World
+from tokenproxy.settings.stores import MemoryStore
+from tokenproxy.tokens.keeper import Keeper
+
+T = TypeVar("T")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A credential of the config.")]
+
+
+def with_keeper(config: Path | None, name: str, act: Callable[[Keeper], Awaitable[T]]) -> T:
+    """What `act` gives for the keeper of that credential.
+
+    Raises:
+        ConfigError: the config has mistakes, or no such credential, or keeps nothing.
+        SourceError, StoreError: as `act` raises them.
+    """
+    _, loaded = load(config)
+    _check_store(loaded)
+    _check_name(loaded, name)
+
+    async def run() -> T:
+        async with opened(loaded, [name]) as keepers:
+            return await act(keepers[name])
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def opened(loaded: Loaded, names: list[str]) -> AsyncIterator[dict[str, Keeper]]:
+    """The keepers of these credentials, with what the store holds; nothing runs by itself."""
+    runtime = Runtime(loaded.config, replace(World(), observe=_tell))
+    try:
+        async with runtime.built():
+            keepers = {name: runtime.keepers[name] for name in names}
+            try:
+                await asyncio.gather(*(keeper.start(watch=False) for keeper in keepers.values()))
+                yield keepers
+            finally:
+                grace = runtime.close_grace
+                await asyncio.gather(*(keeper.close(grace) for keeper in keepers.values()))
+    except ConfigError as error:
+        raise loaded.placed(error) from error
+
+
+def stored(config: Path | None) -> Loaded:
+    """A config whose tokens outlive a process. Raises ConfigError."""
+    _, loaded = load(config)
+    _check_store(loaded)
+    return loaded
+
+
+def _check_store(loaded: Loaded) -> None:
+    if isinstance(loaded.config.store, MemoryStore):
+        raise ConfigError(
+            "the config keeps its tokens in memory, where no other process can see them: use "
+            "'store: {type: file}' for this"
+        )
+
+
+def _check_name(loaded: Loaded, name: str) -> None:
+    known = list(loaded.config.credentials)
+    if name in known:
+        return
+    guess = closest(name, known)
+    hint = did_you_mean(guess) if guess else f" (there are: {', '.join(known) or 'none'})"
+    raise ConfigError(f"no credential is called '{name}'{hint}")
+
+
+def _tell(event: Event) -> None:
+    match event:
+        case StoreTrouble(_, error) | NotPersisted(_, error):
+            warn(error)
+        case _:
+            pass
