@@ -153,6 +153,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": "always",
             "daemonize": "no",
+            "repl-diskless-sync-delay": "0",  # a replica that comes need not wait for more of them
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 

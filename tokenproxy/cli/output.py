@@ -55,9 +55,10 @@ def open_output() -> None:
     for descriptor in STANDARD:
         _fill(descriptor)
     if sys.stderr is None:
-        sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115, PTH123 - lasts as we do
-    raw = open(STDOUT, "wb", closefd=False)  # noqa: SIM115, PTH123 - the same
-    sys.stdout = Output(raw, encoding=getattr(sys.stdout, "encoding", None), line_buffering=True)
+        sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115 - lasts as we do
+    raw = open(STDOUT, "wb", closefd=False)  # noqa: SIM115 - the same
+    encoding, errors = (sys.stdout.encoding, sys.stdout.errors) if sys.stdout else (None, None)
+    sys.stdout = Output(raw, encoding, errors, line_buffering=True)
 
 
 def _fill(descriptor: int) -> None:
@@ -66,7 +67,7 @@ def _fill(descriptor: int) -> None:
     except OSError as error:
         if error.errno == errno.EBADF:
             nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
-            os.set_inheritable(nowhere, True)
+            os.set_inheritable(nowhere, True)  # noqa: FBT003 - it has no name
 
 
 def give_up_output() -> None:

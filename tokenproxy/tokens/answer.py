@@ -19,6 +19,7 @@ class Reading:
     fields: Fields
     default_ttl: float | None
     key: str = "fields"
+    token_type: str | None = None  # in lower case; None for any
 
     def granted(self, request: TokenRequest, answer: TokenAnswer, *, certain: bool) -> Granted:
         """What the answer grants.
@@ -31,6 +32,7 @@ class Reading:
         if judgement.ruling is not Ruling.GRANTED:
             raise self._error(request, answer, judgement)
         access = look_up(answer.json, self.fields.access_token)
+        self._check_type(request, look_up(answer.json, self.fields.token_type))
         refresh = _refresh(look_up(answer.json, self.fields.refresh_token))
         if not is_sendable(access):
             what = self._said(request, _without_token(access, self.fields, self.key))
@@ -44,6 +46,15 @@ class Reading:
             default_ttl=self.default_ttl,
         )
         return Granted(Token(Secret(access), answer.asked.received, expires_at), refresh)
+
+    def _check_type(self, request: TokenRequest, told: object) -> None:
+        """A bearer token where a bound one was asked for: whoever has it could use it."""
+        if self.token_type is None:
+            return
+        if not isinstance(told, str) or told.lower() != self.token_type:
+            raise SourceRefused(
+                self._said(request, "gave a token that is not bound to our key (dpop: true)")
+            )
 
     def _error(
         self, request: TokenRequest, answer: TokenAnswer, judgement: Judgement

@@ -47,6 +47,7 @@ class TokenAnswer:
     json: object = field(repr=False)
     retry_after: float | None
     asked: Asked
+    dpop_nonce: str | None = None
 
 
 class _TooLarge(Exception):
@@ -104,6 +105,7 @@ class Endpoint:
             json=_parse(body),
             retry_after=retry_after(response.headers.get("Retry-After"), received),
             asked=Asked(sent, received),
+            dpop_nonce=response.headers.get("DPoP-Nonce"),
         )
 
     def _open(self, request: TokenRequest) -> "aiohttp.client._RequestContextManager":

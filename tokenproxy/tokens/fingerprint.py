@@ -77,6 +77,7 @@ def _oauth2(settings: OAuth2) -> JsonValue:
         _revealed(settings.extra),
         claims if settings.grant == "jwt_bearer" else None,
         settings.requested_token_type,
+        settings.dpop,
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tokenproxy.clock import FOREVER, Moment
+from tokenproxy.secret import Secret
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tokens.token import Token
 
@@ -20,6 +21,8 @@ LARGEST_WINDOW = 1 / 4  # of a token's life (contract 1, `before_expiry`)
 class Held:
     """A token in use. `generation` counts the tokens that one keeper has held.
 
+    `dpop_key` is the private key that it is bound to (RFC 9449); None for a bearer token.
+
     `renew_from` begins the window; it and `expires` are FOREVER for a life that nobody knows.
     """
 
@@ -28,6 +31,7 @@ class Held:
     obtained: Moment
     renew_from: Moment
     expires: Moment
+    dpop_key: Secret | None = None
 
     def is_over(self, now: Moment) -> bool:
         """Whether its life has passed."""

@@ -20,12 +20,13 @@ token. A token in its window is rejected without regard to `min_interval`, since
 be renewed for its expiry anyway (contract 3.3.2).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
 from tokenproxy.clock import LONG_AGO, Moment
 from tokenproxy.errors import SourceUnavailable
+from tokenproxy.secret import Secret
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tokens.backoff import LONGEST_PAUSE, cooldown
 from tokenproxy.tokens.held import Held, hold, window
@@ -267,15 +268,19 @@ class Slot:
         if record.token is None:
             self._held = None
             self._admit(LONG_AGO)
-        elif self._held is None or self._held.token != record.token:
-            self._hold(record.token, now)
+        elif self._held is None or (self._held.token, self._held.dpop_key) != (
+            record.token,
+            record.dpop_key,
+        ):
+            self._hold(record.token, record.dpop_key, now)
 
-    def _hold(self, token: Token, now: Moment) -> None:
+    def _hold(self, token: Token, dpop_key: Secret | None, now: Moment) -> None:
         """Where the token is the one we had, it keeps its generation: it is no newer one."""
         if self._held is None or self._held.token.access != token.access:
             self._tokens += 1
         before_end = window(token, self._settings, self._random) if self._renewable else 0.0
-        self._held = hold(token, self._tokens, now, window=before_end)
+        held = hold(token, self._tokens, now, window=before_end)
+        self._held = held if dpop_key is None else replace(held, dpop_key=dpop_key)
         self._admit(self._held.renew_from)
 
     def _admit(self, fresh_until: Moment) -> None:

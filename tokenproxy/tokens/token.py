@@ -1,6 +1,6 @@
 """A token, what a renewal brings, and what a store keeps of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from tokenproxy.errors import SourceUnavailable
@@ -36,6 +36,10 @@ class Granted:
     token: Token
     refresh: Secret | None = None
     dpop_key: Secret | None = None
+
+    def bound_to(self, key: Secret) -> "Granted":
+        """The same, bound to that key."""
+        return replace(self, dpop_key=key)
 
 
 class Unusable(SourceUnavailable):

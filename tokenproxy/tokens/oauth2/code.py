@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from tokenproxy.errors import SourceRefused
+from tokenproxy.secret import Secret
 from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.tokens.oauth2 import grants
 from tokenproxy.tokens.oauth2.client import TokenClient
@@ -38,6 +39,7 @@ class Begun:
     verifier: str = field(repr=False)
     issuer: str | None
     needs_issuer: bool
+    dpop_key: Secret | None = None
 
 
 class CodeFlow:
@@ -55,12 +57,14 @@ class CodeFlow:
             raise self._refusal("has an issuer that tells no 'authorization_endpoint'")
         verifier = secrets.token_urlsafe(VERIFIER_BYTES)
         state = secrets.token_urlsafe(STATE_BYTES)
+        key = self._client.new_key()
         pairs = (
             ("response_type", "code"),
             ("client_id", self._settings.client_id or ""),
             ("redirect_uri", redirect_uri),
             *grants.wanted(self._settings),
             *self._consent(),
+            *grants.optional(dpop_jkt=None if key is None else self._client.thumbprint(key)),
             ("state", state),
             ("code_challenge", challenge(verifier)),
             ("code_challenge_method", "S256"),
@@ -73,6 +77,7 @@ class CodeFlow:
             verifier=verifier,
             issuer=endpoints.issuer,
             needs_issuer=endpoints.answers_name_issuer,
+            dpop_key=key,
         )
 
     async def finish(self, begun: Begun, answer: Mapping[str, str]) -> Granted:
@@ -86,7 +91,7 @@ class CodeFlow:
         code = self._code(begun, answer)
         form = grants.authorization_code(code, begun.redirect_uri, begun.verifier)
         resources = tuple(("resource", resource) for resource in self._settings.resource)
-        return await self._client.grant((*form, *resources), certain=True)
+        return await self._client.grant((*form, *resources), certain=True, key=begun.dpop_key)
 
     def _consent(self) -> Pairs:
         """OpenID Connect Core 11: without this prompt `offline_access` is passed over."""

@@ -80,14 +80,13 @@ class DeviceFlow:
 
     async def wait(self, code: DeviceCode) -> Granted:
         """Poll until a person has signed in. Raises SourceRefused, SourceUnavailable."""
-        interval = code.interval
+        interval, key = code.interval, self._client.new_key()
         while self._clock.now().until(code.expires) > 0:
             await self._clock.sleep(interval)
             try:
                 token = (await self._client.endpoints()).token
-                request, answer = await self._client.ask(
-                    token, grants.device_code(code.device_code)
-                )
+                form = grants.device_code(code.device_code)
+                request, answer = await self._client.ask(token, form, key=key)
             except SourceUnavailable:
                 interval = min(interval * 2, LONGEST_INTERVAL)
                 continue
@@ -103,7 +102,7 @@ class DeviceFlow:
                 case _ if _is_busy(answer):
                     interval = min(interval * 2, LONGEST_INTERVAL)
                 case _:
-                    return self._client.read(request, answer, certain=True)
+                    return self._client.read(request, answer, certain=True, key=key)
         raise self._refusal("was not let in in time: the code is no longer good")
 
     def _refusal(self, what: str) -> SourceRefused:

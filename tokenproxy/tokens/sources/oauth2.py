@@ -64,7 +64,11 @@ class OAuth2Source(Source):
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """Ask the token endpoint once."""
         certain = self._settings.unattended or self._client.shows_a_secret
-        return await self._client.grant(await self._form(attempt, record), certain=certain)
+        form = await self._form(attempt, record)
+        key = None
+        if self._settings.dpop:
+            key = record.dpop_key or self._client.new_key()
+        return await self._client.grant(form, certain=certain, key=key)
 
     async def revoke(self, record: Record) -> bool:
         """RFC 7009, where the issuer has an endpoint for it."""
