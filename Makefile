@@ -23,10 +23,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
+	@tests/install.sh
 	@tests/e2e/issuers/oidc_provider/install.sh $(BIN)
 	@touch $@
 
-$(VENV)/.test: tests/e2e/issuers/oidc_provider/package-lock.json
+$(VENV)/.test: tests/install.sh tests/e2e/issuers/oidc_provider/package-lock.json
 
 $(VENV)/.check: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group check

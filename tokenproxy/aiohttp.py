@@ -35,6 +35,7 @@ from tokenproxy.config.model import Config
 from tokenproxy.environment import variables
 from tokenproxy.errors import ConfigError
 from tokenproxy.proxy.answers import ErrorCode, answer
+from tokenproxy.proxy.bound import Bound, wants_nonce
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.inbound import Own, text_fields
 from tokenproxy.proxy.inject import Injector
@@ -136,7 +137,8 @@ class Credentials:
         ]
         ways = [_way(route) for route in routes]
         allowed = {_origin(URL(origin)) for origin in origins or ()}
-        return _Middleware(keeper, ways, allowed or {way.origin for way in ways if way.origin})
+        allowed = allowed or {way.origin for way in ways if way.origin}
+        return _Middleware(keeper, ways, allowed, self._runtime.bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,11 @@ def _origin(url: URL) -> Origin:
 class _Middleware:
     """Called for each request of a session."""
 
-    def __init__(self, keeper: Keeper, ways: Sequence[_Way], origins: set[Origin]) -> None:
+    def __init__(
+        self, keeper: Keeper, ways: Sequence[_Way], origins: set[Origin], bound: Bound
+    ) -> None:
         self._keeper = keeper
+        self._bound = bound
         self._ways = ways or [_usual_way()]
         self._origins = origins
 
@@ -185,11 +190,11 @@ class _Middleware:
         if _origin(request.url) not in self._origins:
             return await handler(request)
         way = max(self._ways, key=lambda way: way.fit(request.url))
-        plain = _Plain(request)
+        plain = _Plain(request, self._bound)
         held = self._keeper.peek() or await self._keeper.get()
-        response = await handler(plain.with_token(way.injector, held))
+        response = await self._send(plain, way, held, handler)
         rejection = None
-        if await _rejects(way.rules, response):
+        if not plain.wants_nonce(held, response) and await _rejects(way.rules, response):
             rejection = self._keeper.rejected(held.generation)
         match decide(rejection, attempt=1, replayable=_can_be_sent_again(request)):
             case Step.FORWARD:
@@ -202,7 +207,20 @@ class _Middleware:
                 if newer is None:
                     return response
                 response.release()
-                return await handler(plain.with_token(way.injector, newer))
+                return await self._send(plain, way, newer, handler)
+
+    async def _send(
+        self, plain: "_Plain", way: _Way, held: Held, handler: ClientHandlerType
+    ) -> ClientResponse:
+        """Send with that token; once more where the API wants its nonce with it (RFC 9449 9)."""
+        request = plain.with_token(way.injector, held)
+        response = await handler(request)
+        if not plain.wants_nonce(held, response) or not _can_be_sent_again(request):
+            return response
+        response.release()
+        response = await handler(plain.with_token(way.injector, held))
+        plain.wants_nonce(held, response)
+        return response
 
     def _first(self, url: URL) -> Origin:
         """The origin that the token goes to from now on; only a config may name a bare one."""
@@ -285,8 +303,9 @@ class _Rejoined(StreamReader):
 class _Plain:
     """A request as it was before it got a token."""
 
-    def __init__(self, request: ClientRequest) -> None:
+    def __init__(self, request: ClientRequest, bound: Bound) -> None:
         self._request = request
+        self._bound = bound
         self._url = request.url
         self._headers: list[Header] = [
             (name.encode(), value.encode("utf-8", "surrogateescape"))
@@ -296,7 +315,17 @@ class _Plain:
     def with_token(self, injector: Injector, held: Held) -> ClientRequest:
         """The request itself, changed."""
         target = self._url.raw_path_qs.encode("ascii")
-        headers, target = injector.apply(self._headers, target, held.token.access.reveal())
+        if held.dpop_key is None:
+            headers, target = injector.apply(self._headers, target, held.token.access.reveal())
+        else:
+            headers, target = self._bound.apply(
+                self._headers,
+                target,
+                held,
+                key=held.dpop_key,
+                method=self._request.method,
+                origin=self._asked,
+            )
         self._request.headers = text_fields(headers)
         self._request.url = URL.build(
             scheme=self._url.scheme,
@@ -306,6 +335,17 @@ class _Plain:
             encoded=True,
         )
         return self._request
+
+    def wants_nonce(self, held: Held, response: ClientResponse) -> bool:
+        """Whether the same is wanted with a nonce, which is kept."""
+        if held.dpop_key is None:
+            return False
+        self._bound.learn(response.raw_headers, self._asked)
+        return wants_nonce(response.status, response.raw_headers)
+
+    @property
+    def _asked(self) -> str:
+        return str(self._url.origin())
 
 
 def _can_be_sent_again(request: ClientRequest) -> bool:

@@ -21,10 +21,12 @@ from typing import Self
 import aiohttp
 
 from tokenproxy.clock import Clock, SystemClock, system_random
+from tokenproxy.config.confidential import without_secrets
 from tokenproxy.config.model import Config
 from tokenproxy.environment import state_folder, variables
 from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.events import Event, Observe
+from tokenproxy.proxy.bound import Bound
 from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
 from tokenproxy.proxy.parts import Parts
@@ -76,6 +78,8 @@ class Runtime:
         self._upstreams: dict[str, Upstream] = {}
         self._stack = AsyncExitStack()
         self.keepers: dict[str, Keeper] = {}
+        self._variables = without_secrets(self._world.variables, config)
+        self.bound = Bound(self._world.clock)
         self._is_built = False
         self._handler: Handler | None = None
 
@@ -155,6 +159,7 @@ class Runtime:
             table=self._table,
             upstreams=self._upstreams,
             keepers=self.keepers,
+            bound=self.bound,
             session=await stack.enter_async_context(open_session()),
             clock=self._world.clock,
             observe=self._world.observe,
@@ -170,7 +175,7 @@ class Runtime:
     ) -> Keeper:
         world = self._world
         source = build_source(
-            name, settings, session=session, environment=world.variables, clock=world.clock
+            name, settings, session=session, environment=self._variables, clock=world.clock
         )
         kept_in = stores if source.persistent else MemoryStores()
         return Keeper(

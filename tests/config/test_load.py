@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenproxy.config.load import find_config, load_config
-from tokenproxy.errors import ConfigError
+from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.static import Static
 
@@ -168,3 +168,18 @@ def test_the_usual_names_are_found_and_the_variable_wins(tmp_path: Path) -> None
     (tmp_path / "tokenproxy.yaml").touch()
     assert find_config({}, tmp_path) == tmp_path / "tokenproxy.yaml"
     assert find_config({"TOKENPROXY_CONFIG": "/x"}, tmp_path) == Path("/x")
+
+
+def test_what_shows_later_is_told_with_its_place_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    loaded = load_config(tmp_path / "c.yaml", environment={"TOKEN": "t"})
+    paths = ["routes.0.tls.ca", "credentials.shop.token", "credentials.shop.refresh", ""]
+
+    placed = loaded.placed(ConfigError([Problem(path, "is wrong") for path in paths]))
+
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in placed.problems] == [
+        "c.yaml: is wrong",
+        "c.yaml:2: credentials.shop.refresh: is wrong",
+        "c.yaml:4: credentials.shop.token: is wrong",
+        "c.yaml:6: routes.0.tls.ca: is wrong",
+    ]

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -160,7 +161,7 @@ async def test_a_failure_that_nobody_waited_for_is_no_complaint() -> None:
     blocked.let_go()
     assert await _run(calls, lambda: "next") == "next"
     del reader
-    await asyncio.sleep(0)
+    gc.collect()
     assert complaints == []
 
 
@@ -174,3 +175,9 @@ def test_a_call_that_outlives_its_loop_harms_nobody() -> None:
     asyncio.run(_give_up())
     blocked.let_go()
     assert blocked.ended.wait(LONG)
+
+
+def test_one_loop_may_follow_another() -> None:
+    calls = Calls()
+    for _ in range(3):
+        assert asyncio.run(_run(calls, lambda: "it")) == "it"

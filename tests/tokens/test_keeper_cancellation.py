@@ -184,6 +184,57 @@ async def test_closing_gives_up_a_wait_for_the_lock() -> None:
         assert scene.source.asked == []
 
 
+async def test_a_renewal_does_not_outlive_one_who_closes_and_is_cancelled() -> None:
+    async with stage(background=True) as scene:
+        keeper = await scene.keeper()
+        scene.source.delay = 100
+        waiting = crowd(keeper, 3)
+        await scene.settle()
+        closing = spawn(keeper.close(50), name="closing")
+        await scene.settle()
+        await cancelled(closing)
+
+        assert closing.cancelled()
+        assert keeper._flight._task is None
+        for task in waiting:
+            with pytest.raises(SourceUnavailable, match="ends"):
+                await task
+
+
+async def test_one_who_is_cancelled_while_closing_still_has_a_token_that_has_come_stored() -> None:
+    async with stage() as scene:
+        keeper = await scene.keeper()
+        scene.store.gate.clear()
+        keeper.renew_behind()
+        await scene.settle()
+        closing = spawn(keeper.close(50), name="closing")
+        await scene.settle()
+        closing.cancel()
+        await scene.settle()
+        assert not closing.done()
+        scene.store.gate.set()
+        await scene.settle()
+
+        assert closing.cancelled()
+        assert scene.store.record.generation == 1
+
+
+async def test_one_who_is_cancelled_twice_while_closing_waits_for_no_save() -> None:
+    async with stage() as scene:
+        keeper = await scene.keeper()
+        scene.store.gate.clear()
+        keeper.renew_behind()
+        await scene.settle()
+        closing = spawn(keeper.close(50), name="closing")
+        for _ in range(2):
+            await scene.settle()
+            closing.cancel()
+        await scene.settle()
+
+        assert closing.cancelled()
+        assert keeper._flight._task is None
+
+
 async def test_a_closed_keeper_begins_nothing_and_gives_what_it_has() -> None:
     async with stage(background=True) as scene:
         keeper = await scene.keeper()

@@ -164,6 +164,14 @@ def test_a_head_cannot_be_given_to_another_seal() -> None:
         codec(KEY, OTHER).decode(head + base64.b64encode(payload) + b".")
 
 
+def test_a_head_is_sealed_with_what_it_stands_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is the right one here, by whatever name."""
+    content = sealed()
+    monkeypatch.setattr("tokenproxy.tokens.sealing._key_id", lambda key: b"0a1b2c3d")
+    with pytest.raises(StoreError, match="it was altered"):
+        codec(KEY).decode(content.replace(b":4c66e52f:", b":0a1b2c3d:"))
+
+
 @pytest.mark.parametrize("cut", range(1, 40))
 def test_a_record_that_was_cut_off_is_unreadable(cut: int) -> None:
     with pytest.raises(Unreadable):

@@ -32,6 +32,7 @@ def mistakes(data: Any) -> list[Mistake]:
     """Unknown credentials, and routes that are there twice."""
     routes = _routes(data)
     found = list(_unknown_credentials(routes, data.get("credentials", {})))
+    found += _bound_elsewhere(routes, data.get("credentials", {}))
     found += _twice(routes, "path", _way, "has the same host and path as")
     found += _twice(routes, "name", _name, "is also the name of")
     return found
@@ -85,6 +86,35 @@ def _unknown_credentials(routes: Routes, credentials: Any) -> Iterator[Mistake]:
         if isinstance(name, str) and name not in credentials:
             where: Where = ("routes", index, "credential")
             yield Mistake(where, f"names no credential{_hint(name, list(credentials))}")
+
+
+def _bound_elsewhere(routes: Routes, credentials: Any) -> Iterator[Mistake]:
+    """A token with a proof (RFC 9449 7.1) goes in the Authorization header only."""
+    if not isinstance(credentials, dict):
+        return
+    for index, route in routes:
+        name = route.get("credential")
+        settings = credentials.get(name) if isinstance(name, str) else None
+        if not isinstance(settings, dict) or settings.get("dpop") is not True:
+            continue
+        if "inject" in route and not _is_usual(route["inject"]):
+            yield Mistake(
+                ("routes", index, "inject"),
+                f"is not for credential '{name}', whose 'dpop: true' needs the Authorization "
+                "header and its own word: leave 'inject' out",
+            )
+
+
+def _is_usual(inject: Any) -> bool:
+    """Whether it only says what is done anyway."""
+    places = inject if isinstance(inject, list) else [inject]
+    return all(
+        isinstance(place, dict)
+        and place.keys() <= {"header", "value"}
+        and str(place.get("header", "Authorization")).lower() == "authorization"
+        and place.get("value", "Bearer {token}") in {"Bearer {token}", "DPoP {token}"}
+        for place in places
+    )
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -15,6 +15,7 @@ from tokenproxy.events import InternalError, RequestServed
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import Answer, ErrorCode, answer, for_error, options_answer
 from tokenproxy.proxy.body import Body
+from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Request
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header, to_caller
@@ -109,7 +110,7 @@ class Exchange:
         self, upstream: aiohttp.ClientResponse, keeper: TokenKeeper, held: Held, outgoing: Outgoing
     ) -> web.StreamResponse:
         """What becomes of the first answer."""
-        rejects, begun = await self._rejects(outgoing.route, upstream)
+        rejects, begun = await self._rejects(outgoing.route, upstream, held)
         rejection = keeper.rejected(held.generation) if rejects else None
         match decide(rejection, attempt=1, replayable=self._replayable):
             case Step.FORWARD:
@@ -127,10 +128,14 @@ class Exchange:
         self, upstream: aiohttp.ClientResponse, newer: Held, outgoing: Outgoing
     ) -> web.StreamResponse:
         """Once more, with the newer token; whatever the answer is, it goes on."""
+        await self._end(upstream)
+        return await self._relay(await self._send_with(newer, outgoing))
+
+    async def _end(self, upstream: aiohttp.ClientResponse) -> None:
+        """Make way for another send."""
         upstream.close()
         await upstream.wait_for_close()  # its upload has ended: the body is free for the next
         self._replayed = True
-        return await self._relay(await self._send_with(newer, outgoing))
 
     async def _newer(self, keeper: TokenKeeper, held: Held) -> Held | None:
         """A newer token, while the first answer is held unread and the upload stands still."""
@@ -143,9 +148,11 @@ class Exchange:
         return self._body is None or self._body.replayable
 
     async def _rejects(
-        self, route: CompiledRoute, upstream: aiohttp.ClientResponse
+        self, route: CompiledRoute, upstream: aiohttp.ClientResponse, held: Held
     ) -> tuple[bool, bytes]:
         """Whether the answer rejects the token, and what had to be read of it to know."""
+        if held.dpop_key is not None and wants_nonce(upstream.status, upstream.raw_headers):
+            return False, b""
         match route.refresh.by_head(upstream.status, upstream.raw_headers):
             case Verdict.REJECTED:
                 return True, b""
@@ -176,14 +183,33 @@ class Exchange:
         return fields
 
     async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
-        route = outgoing.route
+        """Send with that token; once more where the API wants its nonce with it."""
+        upstream = await self._send(outgoing.route, *self._with_token(held, outgoing))
+        if held.dpop_key is None:
+            return upstream
+        self._parts.bound.learn(upstream.raw_headers, outgoing.route.origin)
+        if not (wants_nonce(upstream.status, upstream.raw_headers) and self._replayable):
+            return upstream
+        await self._end(upstream)
+        upstream = await self._send(outgoing.route, *self._with_token(held, outgoing))
+        self._parts.bound.learn(upstream.raw_headers, outgoing.route.origin)
+        return upstream
+
+    def _with_token(self, held: Held, outgoing: Outgoing) -> tuple[list[Header], bytes]:
+        route, fields, target = outgoing.route, outgoing.fields, outgoing.target
         try:
-            fields, target = route.injector.apply(
-                outgoing.fields, outgoing.target, held.token.access.reveal()
+            if held.dpop_key is None:
+                return route.injector.apply(fields, target, held.token.access.reveal())
+            return self._parts.bound.apply(
+                fields,
+                target,
+                held,
+                key=held.dpop_key,
+                method=self._request.method,
+                origin=route.origin,
             )
         except ValueError as error:
             raise SourceUnavailable("the token cannot be put where 'inject' says") from error
-        return await self._send(route, fields, target)
 
     async def _send(
         self, route: CompiledRoute, fields: list[Header], target: bytes

@@ -8,6 +8,7 @@ import aiohttp
 
 from tokenproxy.clock import Clock
 from tokenproxy.events import Observe
+from tokenproxy.proxy.bound import Bound
 from tokenproxy.proxy.outbound import Upstream
 from tokenproxy.proxy.route import RouteTable
 from tokenproxy.tokens.slot import Held, Rejection
@@ -39,6 +40,7 @@ class Parts:
     table: RouteTable
     upstreams: Mapping[str, Upstream]
     keepers: Mapping[str, TokenKeeper]
+    bound: Bound
     session: aiohttp.ClientSession
     clock: Clock
     observe: Observe

@@ -36,6 +36,7 @@ class CompiledRoute:
         "host",
         "injector",
         "name",
+        "origin",
         "prefix",
         "refresh",
         "scheme",
@@ -54,6 +55,7 @@ class CompiledRoute:
         self.upstream_host = upstream.hostname or ""
         self.upstream_port = upstream.port or DEFAULT_PORTS[upstream.scheme]
         self.authority = _authority(self.scheme, self.upstream_host, self.upstream_port)
+        self.origin = f"{self.scheme}://{self.authority.decode('ascii')}"
         self._strips = settings.strip_path
         self._whole = upstream.path.encode() or b"/"  # for the prefix itself, nothing after it
         self.base = upstream.path.encode().removesuffix(b"/")

@@ -13,6 +13,6 @@ class Command(Credential):
 
     type: Literal["command"]
     argv: Annotated[tuple[NonEmpty, ...], Field(min_length=1, repr=False)]
-    format: Literal["text", "json"] = "text"
+    format: Literal["text", "json", "exec_credential"] = "text"
     fields: Fields = Fields()
     env: dict[NonEmpty, SecretStr] = Field(default_factory=dict)

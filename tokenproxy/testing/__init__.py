@@ -1,10 +1,11 @@
-"""Doubles of an issuer and an API, for tests and the demo; real servers, and a movable clock.
+"""Doubles of issuers and an API, for tests and the demo; real servers, and a movable clock.
 
     with running(Issuer(access_life=5)) as issuer, running(Api(issuer)) as api:
         ...  # issuer.url, api.url; issuer.fail_next(1, faults.TOO_MANY); api.requests[-1]
 
-In a coroutine the same is `async with Issuer() as issuer:`. `faults` holds the ways in which an
-issuer can fail. Nothing here imports aiohttp before one of the names is used.
+In a coroutine the same is `async with Issuer() as issuer:`. An `Issuer` is one of simplejwt's
+kind, an `OAuth2Issuer` has the endpoints, clients and grants of OAuth 2. `faults` holds the ways in which
+an issuer can fail. Nothing here imports aiohttp before one of the names is used.
 """
 
 import importlib
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from tokenproxy.testing import faults
     from tokenproxy.testing.api import Api, Received
     from tokenproxy.testing.clock import ManualClock
-    from tokenproxy.testing.issuer import Call, Endpoint, Issuer
+    from tokenproxy.testing.issuer import Endpoint, Issuer
+    from tokenproxy.testing.issuing import Call
     from tokenproxy.testing.ledger import User, Verdict
+    from tokenproxy.testing.oauth2 import OAuth2Call, OAuth2Endpoint, OAuth2Issuer
+    from tokenproxy.testing.oauth2_desk import Person
     from tokenproxy.testing.places import (
         ErrorInBody,
         Forbidden,
@@ -39,6 +43,10 @@ __all__ = [
     "InQuery",
     "Issuer",
     "ManualClock",
+    "OAuth2Call",
+    "OAuth2Endpoint",
+    "OAuth2Issuer",
+    "Person",
     "Received",
     "Unauthorized",
     "User",
@@ -49,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "Api": "api",
-    "Call": "issuer",
+    "Call": "issuing",
     "Endpoint": "issuer",
     "ErrorInBody": "places",
     "Forbidden": "places",
@@ -59,6 +67,10 @@ _HOMES = {
     "InQuery": "places",
     "Issuer": "issuer",
     "ManualClock": "clock",
+    "OAuth2Call": "oauth2",
+    "OAuth2Endpoint": "oauth2",
+    "OAuth2Issuer": "oauth2",
+    "Person": "oauth2_desk",
     "Received": "api",
     "Unauthorized": "places",
     "User": "ledger",

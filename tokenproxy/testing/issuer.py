@@ -10,29 +10,15 @@ Bodies may be JSON or forms. A request counts from the moment it has arrived, an
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from aiohttp import web
 
-from tokenproxy.clock import Clock, Moment, SystemClock
-from tokenproxy.testing.answers import Answer, Granted, Refused, Reply, Silence, dressed, plain
-from tokenproxy.testing.faults import (
-    ABSENT,
-    CutShort,
-    DropBeforeAnswer,
-    Fault,
-    GzipBomb,
-    Hang,
-    Huge,
-    Odd,
-    SlowBytes,
-    Status,
-)
-from tokenproxy.testing.ledger import Ledger, Terms, User, Verdict
-from tokenproxy.testing.sending import send
-from tokenproxy.testing.serving import Served
+from tokenproxy.clock import Clock
+from tokenproxy.testing.answers import Answer, Refused
+from tokenproxy.testing.faults import ABSENT
+from tokenproxy.testing.issuing import PASSWORD, SYSTEM_CLOCK, Call, Issuing
+from tokenproxy.testing.ledger import Terms, User, Verdict
 from tokenproxy.testing.simplejwt import (
     CHALLENGE,
     Names,
@@ -44,10 +30,6 @@ from tokenproxy.testing.simplejwt import (
     renewal_refused,
 )
 
-PASSWORD = "demo-password"
-REFUSALS = frozenset({400, 401, 403})
-_SYSTEM_CLOCK = SystemClock()
-
 
 class Endpoint(Enum):
     """Where a call went."""
@@ -56,21 +38,7 @@ class Endpoint(Enum):
     REFRESH = "/api/token/refresh/"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to the issuer. `status` is None while, or if, it goes unanswered."""
-
-    endpoint: Endpoint
-    at: Moment
-    status: int | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether the answer was a no for good, and not one that may pass."""
-        return self.status in REFUSALS
-
-
-class Issuer(Served):
+class Issuer(Issuing[Endpoint, Call[Endpoint]]):
     """An issuer with one account, on a loopback port of its own inside `async with`.
 
     Lives are in seconds, of `clock` put forward by `skew`; `clock` also times delays. Tokens
@@ -81,6 +49,8 @@ class Issuer(Served):
 
     All methods and attributes may be used from another thread while it serves.
     """
+
+    CHALLENGE = CHALLENGE
 
     def __init__(
         self,
@@ -97,24 +67,18 @@ class Issuer(Served):
         refresh_name: str = "refresh",
         expires_in_name: str = "expires_in",
         expires_in: object = ABSENT,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = SYSTEM_CLOCK,
         skew: float = 0.0,
         port: int = 0,
     ) -> None:
-        super().__init__(port=port)
+        terms = Terms(access_life, refresh_life, rotate, reuse_kills_session, sliding)
+        super().__init__(terms, clock=clock, skew=skew, port=port)
         self.username = username
         self.password = password
         self.username_field = username_field
         self.expires_in = expires_in
-        self.clock = clock
-        self.skew = skew
-        self.delay = 0.0
-        self.calls: list[Call] = []
-        self._faults: list[tuple[Fault, Endpoint | None]] = []
         names = ("token", "token") if sliding else (access_name, refresh_name)
         self._names = Names(*names, expires_in_name)
-        terms = Terms(access_life, refresh_life, rotate, reuse_kills_session, sliding)
-        self._ledger = Ledger(terms, lambda: self.clock.now().wall + self.skew)
 
     def application(self) -> web.Application:
         """The two endpoints."""
@@ -126,102 +90,23 @@ class Issuer(Served):
     @property
     def logins(self) -> int:
         """Calls to the login endpoint, however they ended."""
-        return self._count(Endpoint.LOGIN)
+        return len(self.calls_to(Endpoint.LOGIN))
 
     @property
     def refreshes(self) -> int:
         """Calls to the refresh endpoint, however they ended."""
-        return self._count(Endpoint.REFRESH)
+        return len(self.calls_to(Endpoint.REFRESH))
 
     @property
     def refused_refreshes(self) -> int:
         """Calls to the refresh endpoint that were answered with a no."""
-        return sum(call.refused for call in self.calls if call.endpoint is Endpoint.REFRESH)
-
-    @property
-    def reused(self) -> int:
-        """How many times a refresh token came that an answer had replaced already."""
-        return self._ledger.reused
-
-    @property
-    def user(self) -> User:
-        """The account's state; set it to try an account that was closed or deleted."""
-        return self._ledger.user
-
-    @user.setter
-    def user(self, state: User) -> None:
-        self._ledger.user = state
-
-    def accepts(self, access_token: str) -> Verdict:
-        """What an API hears about a token that was presented to it."""
-        return self._ledger.access_verdict(access_token)
-
-    def expire_now(self) -> None:
-        """All access tokens that are out end now, whatever their `exp` says."""
-        self._ledger.expire_access()
-
-    def revoke(self) -> None:
-        """All tokens that are out end now, refresh tokens too: only a login helps."""
-        self._ledger.revoke()
-
-    def fail_next(self, n: int, how: Fault, *, endpoint: Endpoint | None = None) -> None:
-        """Let the next `n` calls (to `endpoint`, or to either) fail so, after those set before."""
-        self._faults.extend([(how, endpoint)] * n)
-
-    def recover(self) -> None:
-        """Forget all that `fail_next` has set."""
-        self._faults.clear()
-
-    def _count(self, endpoint: Endpoint) -> int:
-        return sum(call.endpoint is endpoint for call in self.calls)
+        return sum(call.refused for call in self.calls_to(Endpoint.REFRESH))
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         endpoint = Endpoint(request.path)
         given = read_fields(request.content_type, await request.read())
         call = Call(endpoint, self.clock.now())
-        self.calls.append(call)
-        reply = await self._reply(self._take_fault(endpoint), endpoint, given)
-        if self.delay:
-            await self.clock.sleep(self.delay)
-        if isinstance(reply, Reply):
-            self._note_status(call, reply.status)
-        return await send(request, reply, self.clock.sleep)
-
-    def _take_fault(self, endpoint: Endpoint) -> Fault | None:
-        for place, (fault, only) in enumerate(self._faults):
-            if only in {None, endpoint}:
-                del self._faults[place]
-                return fault
-        return None
-
-    def _note_status(self, call: Call, status: int) -> None:
-        with suppress(ValueError):  # a test may have cleared the list meanwhile
-            self.calls[self.calls.index(call)] = replace(call, status=status)
-
-    async def _reply(
-        self, fault: Fault | None, endpoint: Endpoint, given: dict[str, str] | Refused
-    ) -> Reply | Silence:
-        match fault:
-            case None:
-                return self._plain(self._carry_out(endpoint, given))
-            case Status():
-                return self._plain(fault)
-            case DropBeforeAnswer():
-                if fault.carried_out:
-                    self._carry_out(endpoint, given)
-                return Silence()
-            case Hang():
-                before = self._carry_out(endpoint, given) if fault.carried_out else None
-                await self.clock.sleep(fault.seconds)
-                return self._plain(before or self._carry_out(endpoint, given))
-            case Odd() | CutShort() | SlowBytes() | Huge() | GzipBomb():
-                answer = self._carry_out(endpoint, given)
-                if isinstance(answer, Granted):
-                    return dressed(fault, answer)
-                return self._plain(answer)
-
-    def _plain(self, answer: Answer) -> Reply:
-        return plain(answer, challenge=CHALLENGE)
+        return await self._answer(request, call, lambda: self._carry_out(endpoint, given))
 
     def _carry_out(self, endpoint: Endpoint, given: dict[str, str] | Refused) -> Answer:
         if isinstance(given, Refused):

@@ -151,6 +151,11 @@ class Ledger:
         self._expiries += 1
         self._revocations += 1
 
+    def end(self, token: str) -> None:
+        """The session of `token` is over, and with it all that came from it."""
+        if token in self._entries:
+            self._ended.add(self._entries[token].session)
+
     def _note_reuse(self, token: str, verdict: Verdict) -> None:
         if verdict is Verdict.BLACKLISTED and token in self._replaced:
             self.reused += 1

@@ -82,6 +82,7 @@ class Keeper:
             changed=self._changed,
         )
         self._vigil: list[asyncio.Task[None]] = []
+        self._told = False  # to end
 
     # -- asked by requests -------------------------------------------------------------------
 
@@ -241,9 +242,14 @@ class Keeper:
     async def close(self, grace: float = 0.0) -> None:
         """End all that runs; a renewal under way is given `grace` seconds to be stored.
 
-        A token that is still good goes on being given to who asks.
+        A token that is still good goes on being given to who asks. Whoever was cancelled in here
+        may call it again: then all has ended.
         """
-        await cancelled(*self._vigil)
+        told, self._told = self._told, True
+        if not told:
+            await cancelled(*self._vigil)
+        elif self._vigil:
+            await asyncio.wait(self._vigil)  # a second word would break into their clean-up
         await self._flight.close(grace, self._vault.at_rest())
         await self._vault.close()
 

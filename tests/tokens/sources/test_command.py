@@ -17,6 +17,7 @@ from tokenproxy.secret import Secret
 from tokenproxy.settings.command import Command
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing import ManualClock
+from tokenproxy.tokens.exec_credential import exec_info
 from tokenproxy.tokens.source import Attempt
 from tokenproxy.tokens.sources.command import CommandSource
 from tokenproxy.tokens.token import Granted, Record, Token
@@ -124,6 +125,31 @@ async def test_what_is_no_token_is_told_in_a_sentence(
 ) -> None:
     said = await _failure(_source("printf", output, **keys))
     assert said == f"credential 'shop': the command 'printf' {what}"
+
+
+async def test_a_credential_plugin_prints_the_token_and_its_end() -> None:
+    printed = (
+        '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", '
+        '"status": {"token": "tok", "expirationTimestamp": "2033-05-18T03:33:20Z"}}'
+    )
+    source = _source("printf", "%s", printed, format="exec_credential")
+    token = (await _fetched(source)).token
+    assert (token.access.reveal(), token.expires_at) == ("tok", 2_000_000_000.0)
+
+
+async def test_a_credential_plugin_is_told_what_it_is_asked_for() -> None:
+    script = (
+        'printf \'{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", '
+        '"status": {"token": "%s"}}\' "$(printf %s "$KUBERNETES_EXEC_INFO" | wc -c | tr -d " ")"'
+    )
+    source = _shell(script, format="exec_credential")
+    assert (await _fetched(source)).token.access.reveal() == str(len(exec_info()))
+
+
+@pytest.mark.parametrize("printed", ["tok", "{}", '{"kind": "ExecCredential"}'])
+async def test_what_is_no_exec_credential_is_told_in_a_sentence(printed: str) -> None:
+    source = _source("printf", "%s", printed, format="exec_credential")
+    assert "printed something that is not exec_credential" in await _failure(source)
 
 
 async def test_json_that_is_nested_without_end_is_no_token() -> None:

@@ -107,9 +107,9 @@ async def test_a_token_that_names_no_life_has_the_configured_one(path: Path) -> 
         ({"format": "json"}, b"", "is not json"),
         ({"format": "json"}, b"[" * 200_000, "is not json"),
         ({"format": "json"}, b"\xff\xfe", "is not json"),
-        ({"format": "json"}, b'["tok"]', "holds no token that a request can carry"),
+        ({"format": "json"}, b'["tok"]', "has no field 'access_token': check 'field'"),
         ({"format": "json"}, b'{"access_token": 5}', "holds no token that a request can carry"),
-        ({"format": "json", "field": "a.b"}, b'{"a": "b"}', "holds no token that a request"),
+        ({"format": "json", "field": "a.b"}, b'{"a": "b"}', "has no field 'a.b': check 'field'"),
     ],
 )
 async def test_what_is_no_token_is_told_in_a_sentence(
@@ -279,6 +279,38 @@ async def test_a_token_that_kubernetes_swaps_is_noticed(
         old = tmp_path / f"..{version - 1}"
         (old / "token").unlink()
         old.rmdir()
+
+
+@pytest.mark.parametrize("indirect", [False, True])
+async def test_a_folder_that_is_swapped_by_its_symlink_is_noticed(
+    tmp_path: Path, watch: Callable[[Path], Watcher], indirect: bool
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(name)
+    (tmp_path / "current").symlink_to("one")
+    path = tmp_path / "current" / "token"
+    if indirect:
+        (tmp_path / "far").mkdir()
+        (tmp_path / "far" / "link").symlink_to("../current/token")
+        path = tmp_path / "far" / "link"
+    watcher = watch(path)
+    await watcher.sees_nothing()
+    (tmp_path / "fresh").symlink_to("two")
+    (tmp_path / "fresh").rename(tmp_path / "current")
+    await watcher.sees("two")
+
+
+async def test_symlinks_that_lead_in_a_circle_are_no_file_and_hold_nobody_up(
+    path: Path, watch: Callable[[Path], Watcher]
+) -> None:
+    path.symlink_to(path.with_name("other"))
+    path.with_name("other").symlink_to(path)
+    watcher = watch(path)
+    await watcher.sees_nothing()
+    path.unlink()
+    path.write_text("one")
+    await watcher.sees("one")
 
 
 async def test_a_file_behind_a_symlink_to_another_folder_is_watched_there(

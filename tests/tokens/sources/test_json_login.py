@@ -150,8 +150,24 @@ async def test_a_no_is_told_from_a_bad_day(
 async def test_a_field_that_is_named_wrongly_is_told_by_its_name(build: Build) -> None:
     async with Recorder({"data": {"token": "t"}}) as server:
         login = {"url": server.url, "fields": {"access_token": "data.accessToken"}}
-        with pytest.raises(SourceUnavailable, match=r"without a field 'data\.accessToken', where"):
+        said = r"without a field 'data\.accessToken', where .* and 'login\.fields' in the config$"
+        with pytest.raises(SourceUnavailable, match=said):
             await _login(build(login))
+
+
+async def test_a_renewal_without_the_fields_of_a_login_is_told_as_such(build: Build) -> None:
+    async with Recorder({"token": "t"}) as server:
+        source = build({"url": server.url, "fields": {"access_token": "a"}}, {"url": server.url})
+        with pytest.raises(SourceUnavailable, match=r"a field 'a', .* and 'renew\.fields' in"):
+            await source.fetch(Attempt.RENEW, _record("old"))
+
+
+async def test_a_renewal_has_the_fields_of_the_login_unless_it_names_its_own(build: Build) -> None:
+    async with Recorder({"data": {"access": "one", "refresh": "two"}}) as server:
+        source = build({"url": server.url, "fields": NAMES}, {"url": server.url})
+        granted = await source.fetch(Attempt.RENEW, _record("old"))
+
+    assert (granted.token.access, granted.refresh) == (Secret("one"), Secret("two"))
 
 
 async def test_login_and_renewal_may_name_their_fields_differently(build: Build) -> None:

@@ -337,20 +337,20 @@ async def _held_back(
     making: Making, redis_server: RedisServer
 ) -> AsyncIterator[tuple[Relay, "asyncio.Task[None]"]]:
     """Somebody who has been granted the lock, and waits to hear of it."""
-
-    async def take() -> None:
-        async with store.lock():
-            await asyncio.Event().wait()
-
     async with Relay(redis_server.port) as relay:
         store = making(relay.url, lease=TTL).open(KEY)
         async with store.lock():  # the script is known now
             pass
         relay.hold_answers_to(b"EVALSHA")
-        task = spawn(take(), name="take")
+        task = spawn(_hold(store), name="hold")
         await relay.held.wait()
         yield relay, task
         await cancelled(task)
+
+
+async def _hold(store: TokenStore) -> None:
+    async with store.lock():
+        await asyncio.Event().wait()
 
 
 async def test_a_waiter_that_is_cancelled_as_it_is_granted_leaves_no_lock(

@@ -171,7 +171,7 @@ async def test_a_connection_that_is_silent_is_asked_for_a_sign_of_life_and_no_mo
     with closing(own_redis.client()) as client:
 
         def calls() -> Counter[str]:
-            told: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+            told: dict[str, Any] = client.info("commandstats")
             return Counter({name: figures["calls"] for name, figures in told.items()})
 
         async with _watching(stores.open(KEY)) as changes:
@@ -229,12 +229,12 @@ async def _next_but_one(store: TokenStore) -> None:
 async def test_what_is_told_names_a_record_and_tells_nothing_of_it(
     stores: RedisStores, own_redis: RedisServer, prefix: str
 ) -> None:
-    client = own_redis.client()
-    with client.pubsub(ignore_subscribe_messages=True) as listening:
+    with closing(own_redis.client()) as client:
+        listening = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         listening.psubscribe("*")
         listening.get_message(timeout=PATIENCE)
         await stores.open(KEY).save(Record(1, refresh=Secret("s3cr3t")), after=0, lease=None)
         told = listening.get_message(timeout=PATIENCE)
-    client.close()
+        listening.close()
     assert told is not None
     assert (told["channel"], told["data"]) == (f"{prefix}changes".encode(), KEY.encode())

@@ -60,8 +60,8 @@ def open_server(url: str) -> Server:
     Raises:
         ConfigError: no Redis can be behind it.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         _refuse_strays(parts)
         return _behind_sentinels(parts) if parts.scheme == "sentinel" else _direct(url, parts)
     except (TypeError, ValueError, RedisError):
@@ -138,6 +138,7 @@ def _defaults() -> Options:
         "socket_timeout": ANSWER_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "retry": Retry(NoBackoff(), ONCE_MORE, (RedisConnectionError,)),
+        "retry_on_error": [RedisConnectionError],  # redis-py 5 wants to be told twice
         "protocol": 2,  # what every server and every proxy before one understands
     }
 

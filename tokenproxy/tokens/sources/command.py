@@ -7,6 +7,7 @@ import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import cast
 
 from tokenproxy.clock import Clock
@@ -14,6 +15,7 @@ from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.command import Command
 from tokenproxy.tasks import spawn
+from tokenproxy.tokens import exec_credential
 from tokenproxy.tokens.answer import look_up
 from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
@@ -35,6 +37,8 @@ class CommandSource(Source):
         self._name = name
         self._settings = settings
         added = {key: value.get_secret_value() for key, value in settings.env.items()}
+        if settings.format == "exec_credential":
+            added = {exec_credential.VARIABLE: exec_credential.exec_info(), **added}
         self._environment = {**environment, **added}
         self._clock = clock
 
@@ -45,17 +49,18 @@ class CommandSource(Source):
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """What the command prints now."""
         sent = self._clock.now().wall
-        output = await self._run()
-        access, expires_in = self._token(output)
+        printed = self._printed(await self._run())
+        if not is_sendable(printed.token):
+            raise self._failure("printed no token that a request can carry")
         received = self._clock.now().wall
-        expires_at = expiry(
-            access,
-            expires_in=expires_in,
+        expires_at = printed.expires_at or expiry(
+            printed.token,
+            expires_in=printed.expires_in,
             asked=Asked(sent, received),
             minted=False,  # commands such as gcloud hand out the same token until it is old
             default_ttl=self._settings.refresh.default_ttl,
         )
-        return Granted(Token(Secret(access), received, expires_at))
+        return Granted(Token(Secret(printed.token), received, expires_at))
 
     async def _run(self) -> bytes:
         running = await self._started()
@@ -103,28 +108,37 @@ class CommandSource(Source):
             raise self._failure(f"could not be run ({reason})") from error
         return running
 
-    def _token(self, output: bytes) -> tuple[str, object]:
+    def _printed(self, output: bytes) -> "_Printed":
         try:
-            text = output.decode("utf-8-sig").strip()
-            access, expires_in = self._fields(text)
+            return self._read(output.decode("utf-8-sig").strip())
         except (ValueError, RecursionError) as error:
             raise self._failure(f"printed something that is not {self._settings.format}") from error
-        if not is_sendable(access):
-            raise self._failure("printed no token that a request can carry")
-        return access, expires_in
 
-    def _fields(self, text: str) -> tuple[object, object]:
+    def _read(self, text: str) -> "_Printed":
         match self._settings.format:
             case "text":
-                return text, None
+                return _Printed(text)
             case "json":
-                parsed = json.loads(text)
-                names = self._settings.fields
-                return look_up(parsed, names.access_token), look_up(parsed, names.expires_in)
+                parsed, names = json.loads(text), self._settings.fields
+                return _Printed(
+                    look_up(parsed, names.access_token), look_up(parsed, names.expires_in)
+                )
+            case "exec_credential":
+                credential = exec_credential.read(text)
+                return _Printed(credential.token, expires_at=credential.expires_at)
 
     def _failure(self, what: str) -> SourceUnavailable:
         program = self._settings.argv[0]  # the other words may hold secrets
         return SourceUnavailable(f"credential '{self._name}': the command '{program}' {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Printed:
+    """What a command printed; `expires_at` in seconds since the epoch."""
+
+    token: object = field(repr=False)
+    expires_in: object = None
+    expires_at: float | None = None
 
 
 class _Running(asyncio.SubprocessProtocol):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from tokenproxy.clock import Clock
@@ -18,6 +18,7 @@ from tokenproxy.tokens.token import Granted, Record, Token, is_sendable
 from tokenproxy.tokens.watching import FolderWatch
 
 MAX_TOKEN_FILE = 1 << 20
+MAX_LINKS = 40  # as Linux has it; more are a loop
 DEFAULT_FIELD = "access_token"
 
 
@@ -64,8 +65,12 @@ class FileSource(Source):
                     yield
 
     def _places(self) -> set[Path]:
-        """The file's folder, and the one that a symlink leads to."""
-        return {self._settings.path.parent, self._settings.path.resolve().parent}
+        """The folders in which something may change that leads elsewhere.
+
+        Those of the file, of each symlink on the way to it, and of what these lead to: whoever
+        watches a folder through a symlink sees nothing of the symlink.
+        """
+        return {self._settings.path.parent, *_folders_of_links(self._settings.path)}
 
     def _look(self) -> tuple[int, ...] | None:
         """What changes with the file; None where there is none."""
@@ -96,7 +101,11 @@ class FileSource(Source):
         return access
 
     def _field(self, text: str) -> object:
-        return look_up(json.loads(text), self._settings.field or DEFAULT_FIELD)
+        name = self._settings.field or DEFAULT_FIELD
+        value = look_up(json.loads(text), name)
+        if value is None:
+            raise self._failure(f"has no field '{name}': check 'field' in the config")
+        return value
 
     def _failure(self, what: str) -> SourceUnavailable:
         return SourceUnavailable(f"credential '{self._name}': {self._settings.path} {what}")
@@ -105,3 +114,21 @@ class FileSource(Source):
 def _open_without_waiting(path: str, flags: int) -> int:
     """A FIFO that nobody writes to would else hold the thread for ever."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _folders_of_links(path: Path) -> set[Path]:
+    """The folders, without symlinks in them, of all that a path goes by."""
+    folders: set[Path] = set()
+    waiting = [path]
+    for _ in range(MAX_LINKS):
+        if not waiting:
+            break
+        here = waiting.pop()
+        for step in (here, *here.parents):
+            if step.is_symlink():
+                folder = step.parent.resolve()  # above it no symlink is left
+                folders.add(folder)
+                waiting.append(folder / step.readlink())
+    with suppress(OSError, RuntimeError):  # a circle
+        folders.add(path.resolve().parent)
+    return folders

@@ -1,0 +1,166 @@
+"""A config is put together whole or not at all, started, and left with nothing running."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.wire import Message, Peer, Upstream, answer
+from tokenproxy.config.model import Config
+from tokenproxy.errors import ConfigError
+from tokenproxy.runtime import Runtime, World
+from tokenproxy.tasks import cancelled, spawn
+
+FETCHED = answer(b'{"access": "a", "refresh": "r"}')
+
+
+def shop(issuer: str, **refresh: Any) -> dict[str, Any]:
+    return {
+        "type": "simplejwt",
+        "base_url": issuer,
+        "username": "demo",
+        "password": "demo",
+        "refresh": refresh,
+    }
+
+
+def runtime(tmp_path: Path, config: dict[str, Any]) -> Runtime:
+    world = World(variables={}, state_folder=tmp_path / "state")
+    return Runtime(Config.model_validate(config), world)
+
+
+# -- putting together ------------------------------------------------------------------------
+
+
+async def test_all_that_cannot_be_put_together_is_told_in_one_go(tmp_path: Path) -> None:
+    signing = {"type": "oauth2", "grant": "jwt_bearer", "token_url": "https://issuer.example/"}
+    config = {
+        "credentials": {
+            "shop": shop("https://shop.example") | {"tls": {"ca": "/none.pem"}},
+            "robot": {**signing, "key": "no-key", "tls": {"cert": "/none.pem", "key": "/none.pem"}},
+        },
+        "routes": [
+            {"path": "/a", "upstream": "https://a.example", "credential": "shop"},
+            {"path": "/b", "upstream": "https://b.example", "tls": {"ca": "/none.pem"}},
+        ],
+    }
+
+    with pytest.raises(ConfigError) as caught:
+        async with runtime(tmp_path, config).built():
+            pass
+
+    assert [problem.path for problem in caught.value.problems] == [
+        "credentials.shop.tls.ca",
+        "credentials.robot.tls.cert",
+        "credentials.robot.tls.key",
+        "credentials.robot.key",
+        "routes.1.tls.ca",
+    ]
+
+
+@pytest.mark.parametrize("made_of", ["keyring", "sealing"])
+async def test_a_package_that_is_missing_is_told_with_the_place_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_of: str
+) -> None:
+    key = "c2l4dGVlbiBieXRlcyBhcmUgaGFsZiB3aGF0IGlzIG4="
+    module, store = {
+        "keyring": ("tokenproxy.tokens.stores.keyring", {"type": "keyring"}),
+        "sealing": ("tokenproxy.tokens.sealing", {"type": "file", "encryption_key": key}),
+    }[made_of]
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with pytest.raises(ConfigError, match=r"^store: .* needs a package that is not installed"):
+        async with runtime(tmp_path, {"store": store}).built():
+            pass
+
+
+async def test_nothing_is_asked_or_written_until_it_is_started(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.reply = FETCHED
+    made = runtime(tmp_path, {"credentials": {"shop": shop(upstream.url)}})
+
+    async with made.built():
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert upstream.connections == 0
+        assert not (tmp_path / "state").exists()
+        with pytest.raises(RuntimeError, match="enter the runtime first"):
+            _ = made.handler
+        async with made:
+            assert (await made.keepers["shop"].get()).token.access.reveal() == "a"
+
+    assert (tmp_path / "state").exists()
+
+
+async def test_a_runtime_can_be_left_and_entered_again(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.reply = FETCHED
+    made = runtime(tmp_path, {"credentials": {"shop": shop(upstream.url)}})
+
+    for _ in range(2):
+        async with made:
+            assert (await made.keepers["shop"].get()).token.access.reveal() == "a"
+
+    assert len(upstream.requests) == 1
+
+
+# -- leaving ---------------------------------------------------------------------------------
+
+
+def test_leaving_gives_a_renewal_the_time_that_its_request_may_take(tmp_path: Path) -> None:
+    quick, slow = shop("https://a.example", timeout="2s"), shop("https://b.example", timeout="30s")
+
+    assert runtime(tmp_path, {}).close_grace == 1
+    assert runtime(tmp_path, {"credentials": {"a": quick}}).close_grace == 3
+    assert runtime(tmp_path, {"credentials": {"a": quick, "b": slow}}).close_grace == 31
+
+
+async def test_a_renewal_under_way_is_stored_before_it_is_left(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    async def answer_late(peer: Peer, request: Message) -> None:
+        await goes_on.wait()
+        await peer.send(FETCHED)
+
+    goes_on = asyncio.Event()
+    upstream.act = answer_late
+    made = runtime(tmp_path, {"credentials": {"shop": shop(upstream.url)}})
+    leave = asyncio.Event()
+    held = spawn(_hold(made, leave), name="held")
+    await upstream.until(lambda: bool(upstream.requests))
+    leave.set()
+    await asyncio.sleep(0)
+    goes_on.set()
+    await held
+
+    [record] = (tmp_path / "state").glob("shop-*.json")
+    assert '"r"' in record.read_text()
+
+
+@pytest.mark.parametrize("steps", range(2, 12))
+async def test_nothing_outlives_one_whose_leaving_is_cancelled(
+    tmp_path: Path, upstream: Upstream, steps: int
+) -> None:
+    async def never(peer: Peer, request: Message) -> None:
+        await peer.ended()
+
+    upstream.act = never
+    made = runtime(tmp_path, {"credentials": {"shop": shop(upstream.url)}})
+    leave, before = asyncio.Event(), asyncio.all_tasks()
+    held = spawn(_hold(made, leave), name="held")
+    await upstream.until(lambda: bool(upstream.requests))
+    leave.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await cancelled(held)
+    await upstream.all_gone()
+
+    assert held.cancelled()
+    assert asyncio.all_tasks() == before
+
+
+async def _hold(runtime: Runtime, leave: asyncio.Event) -> None:
+    async with runtime:
+        await leave.wait()

@@ -1,0 +1,35 @@
+"""What a config holds that nobody else should see."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+SHORTEST = 4  # characters: what is shorter is also the value of variables that are no secret
+
+
+def secrets_of(value: Any) -> Iterator[str]:
+    """All secrets in settings, however deep."""
+    match value:
+        case SecretStr():
+            yield value.get_secret_value()
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from secrets_of(getattr(value, name))
+        case Mapping():
+            for item in value.values():
+                yield from secrets_of(item)
+        case list() | tuple():
+            for item in value:
+                yield from secrets_of(item)
+        case _:
+            pass
+
+
+def without_secrets(environment: Mapping[str, str], config: Any) -> dict[str, str]:
+    """The environment for child processes: without the variables that config secrets came by.
+
+    A command that needs one of them is given it by its own `env`.
+    """
+    secret = {text for text in secrets_of(config) if len(text) >= SHORTEST}
+    return {name: value for name, value in environment.items() if value not in secret}
