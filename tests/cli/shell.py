@@ -10,16 +10,18 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 from typing import IO, Any
 
+import pytest
 import yaml
 
 from tests.e2e.conftest import program_environment
 
 VERB_SECONDS = 40
+NEEDS_A_PERSON = 3  # contract 2, exit codes
 SECRET_KEYS = {"password", "secret", "key", "refresh_token", "subject_token", "actor_token"}
 
 
@@ -28,8 +30,8 @@ class Said:
     """What a verb said, and the code that it ended with."""
 
     code: int
-    out: str = field(repr=True)
-    err: str = field(repr=True)
+    out: str
+    err: str
 
     @property
     def sentence(self) -> str:
@@ -65,13 +67,16 @@ class Dialogue:
 
 
 class Shell:
-    """Runs verbs as the user of `home`; `file` is the config that they are given."""
+    """Runs verbs as the user whose proxies the fixture `proxy` runs, by a config of their own.
 
-    def __init__(self, home: Path, folder: Path, config: Mapping[str, Any]) -> None:
+    `file` is that config; `folder` is the test's `tmp_path`.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.file = Path(mkdtemp(prefix="shell-", dir=folder)) / "tokenproxy.yaml"
         self.file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", **config}))
         self.secrets = set(secrets_in(config))
-        self._home = home
+        self._home = folder / "home"
 
     def __call__(self, verb: str, *words: str, **env: str) -> Said:
         """Run it to its end."""

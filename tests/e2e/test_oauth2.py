@@ -394,7 +394,7 @@ def test_the_metadata_of_another_issuer_are_not_used_unless_they_are_meant(
     answer = client.get(f"{program.url}/plain/items")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "token_unavailable")
-    said = Shell(tmp_path / "home", tmp_path, told)("token", "plain")
+    said = Shell(tmp_path, told)("token", "plain")
     assert said.code == 1
     assert said.sentence == (
         f"credential 'plain': {elsewhere}/.well-known/openid-configuration holds the metadata of "

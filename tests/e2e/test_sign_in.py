@@ -2,7 +2,6 @@
 
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -25,19 +24,12 @@ SIGN_IN_AT = r"Sign in at (http\S+)"
 OR_GO_TO = r"or go to (http\S+)"
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Callable[[Any], Shell]:
-    """`shell(config)` runs verbs as the user whose proxies `proxy` runs."""
-    home = tmp_path / "home"
-    return lambda config: Shell(home, tmp_path, config)
+def by_browser(provider: OidcProvider, *, scope: str = "openid", **more: Any) -> dict[str, Any]:
+    return config(provider, {"it": credential(provider, "authorization_code", "public", scope=scope, **more)})
 
 
-def by_browser(provider: OidcProvider, **more: Any) -> dict[str, Any]:
-    return config(provider, {"it": credential(provider, "authorization_code", "public", **more)})
-
-
-def by_device(provider: OidcProvider, **more: Any) -> dict[str, Any]:
-    return config(provider, {"it": credential(provider, "device_code", "public", **more)})
+def by_device(provider: OidcProvider, *, scope: str = "openid", **more: Any) -> dict[str, Any]:
+    return config(provider, {"it": credential(provider, "device_code", "public", scope=scope, **more)})
 
 
 def get(url: str) -> requests.Response:
@@ -56,7 +48,7 @@ def seconds_until_served(program: Program, client: requests.Session) -> float:
 def check_it_needs_a_person(program: Program, client: requests.Session) -> None:
     answer = client.get(f"{program.url}/it/items")
     assert (answer.status_code, answer.json()["code"]) == (502, "login_required")
-    assert "tokenproxy login it" in answer.json()["detail"]
+    assert "run 'tokenproxy login it'" in program.stderr_text()
 
 
 def check_it_lives_on(
@@ -74,7 +66,7 @@ def check_it_lives_on(
 def test_a_running_proxy_takes_up_a_sign_in_on_another_device_and_keeps_it_alive(
     oidc_provider: ProviderFactory,
     proxy: ProxyFactory,
-    shell: Callable[[Any], Shell],
+    tmp_path: Path,
     client: requests.Session,
     seconds: float,
 ) -> None:
@@ -82,7 +74,7 @@ def test_a_running_proxy_takes_up_a_sign_in_on_another_device_and_keeps_it_alive
     told = by_device(provider, scope="openid api")
     program = proxy(told)
     check_it_needs_a_person(program, client)
-    verbs = shell(told)
+    verbs = Shell(tmp_path, told)
     with verbs.begin("login", "it") as login:
         uri, code = login.find(r"Go to +(http\S+)"), login.find(r"and type +(\S+)")
         assert code in login.find(OR_GO_TO)
@@ -99,7 +91,7 @@ def test_a_running_proxy_takes_up_a_sign_in_on_another_device_and_keeps_it_alive
 def test_a_running_proxy_takes_up_a_sign_in_in_a_browser_and_keeps_it_alive(
     oidc_provider: ProviderFactory,
     proxy: ProxyFactory,
-    shell: Callable[[Any], Shell],
+    tmp_path: Path,
     client: requests.Session,
     seconds: float,
 ) -> None:
@@ -107,7 +99,7 @@ def test_a_running_proxy_takes_up_a_sign_in_in_a_browser_and_keeps_it_alive(
     told = by_browser(provider, scope="openid api")
     program = proxy(told)
     check_it_needs_a_person(program, client)
-    verbs = shell(told)
+    verbs = Shell(tmp_path, told)
     with verbs.begin("login", "it", "--no-browser") as login:
         page = sign_in(login.find(SIGN_IN_AT))
         said = verbs.checked(login.end())
@@ -124,10 +116,10 @@ def finished(verbs: Shell, login: Dialogue, url: str) -> tuple[requests.Response
 
 
 def test_a_foreign_visitor_of_the_callback_changes_nothing(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
-    verbs = shell(by_browser(provider))
+    verbs = Shell(tmp_path, by_browser(provider))
     with verbs.begin("login", "it", "--no-browser") as login:
         url = login.find(SIGN_IN_AT)
         [back] = parse_qs(urlsplit(url).query)["redirect_uri"]
@@ -146,10 +138,10 @@ def test_a_foreign_visitor_of_the_callback_changes_nothing(
 
 
 def test_the_browser_page_is_made_for_people_and_holds_nothing_that_runs(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
-    verbs = shell(by_browser(provider))
+    verbs = Shell(tmp_path, by_browser(provider))
     with verbs.begin("login", "it", "--no-browser") as login:
         page, _ = finished(verbs, login, login.find(SIGN_IN_AT))
 
@@ -160,10 +152,10 @@ def test_the_browser_page_is_made_for_people_and_holds_nothing_that_runs(
 
 
 def test_an_answer_of_another_issuer_is_refused(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
-    verbs = shell(by_browser(provider))
+    verbs = Shell(tmp_path, by_browser(provider))
     for told in ({"iss": "https://evil.example"}, {}):
         with verbs.begin("login", "it", "--no-browser") as login:
             address, _, query = callback_address(login.find(SIGN_IN_AT)).partition("?")
@@ -178,10 +170,10 @@ def test_an_answer_of_another_issuer_is_refused(
 
 
 def test_who_says_no_in_the_browser_is_asked_again_by_another_login_only(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
-    verbs = shell(by_browser(provider))
+    verbs = Shell(tmp_path, by_browser(provider))
     with verbs.begin("login", "it", "--no-browser") as login:
         page = sign_in(login.find(SIGN_IN_AT), decline=True)
         said = verbs.checked(login.end())
@@ -195,10 +187,10 @@ def test_who_says_no_in_the_browser_is_asked_again_by_another_login_only(
 
 
 def test_who_says_no_on_the_other_device_is_asked_again_by_another_login_only(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
-    verbs = shell(by_device(provider))
+    verbs = Shell(tmp_path, by_device(provider))
     with verbs.begin("login", "it") as login:
         decline_device(login.find(OR_GO_TO))
         said = verbs.checked(login.end())
@@ -214,31 +206,30 @@ BROWSER = f"""#!{sys.executable}
 import sys
 sys.path.insert(0, {str(PACKAGE_FOLDER)!r})
 from tests.e2e.oidc_pages import sign_in
-print("what a browser says is not for our standard output")
 sys.exit(sign_in(sys.argv[1]).status_code != 200)
 """
 
 
 def test_a_browser_that_stays_in_the_foreground_is_opened(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell], tmp_path: Path
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
     browser = tmp_path / "browser"
     browser.write_text(BROWSER)
     browser.chmod(stat.S_IRWXU)
 
-    said = shell(by_browser(provider))("login", "it", BROWSER=f"{browser} %s")
+    said = Shell(tmp_path, by_browser(provider))("login", "it", BROWSER=f"{browser} %s")
 
     assert (said.code, said.err) == (0, "")
     assert "it: signed in" in said.out
 
 
 def test_a_redirect_uri_with_a_port_is_where_the_browser_comes_back(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell]
+    oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
     provider = oidc_provider(access_life=LONG)
     uri = f"http://localhost:{free_port()}/callback"
-    verbs = shell(by_browser(provider, redirect_uri=uri))
+    verbs = Shell(tmp_path, by_browser(provider, redirect_uri=uri))
     with verbs.begin("login", "it", "--no-browser") as login:
         url = login.find(SIGN_IN_AT)
         taken = verbs("login", "it", "--no-browser")
@@ -252,10 +243,10 @@ def test_a_redirect_uri_with_a_port_is_where_the_browser_comes_back(
 
 @pytest.mark.parametrize("offline", [True, False])
 def test_offline_access_is_asked_for_with_a_prompt_and_brings_a_refresh_token(
-    oidc_provider: ProviderFactory, shell: Callable[[Any], Shell], *, offline: bool
+    oidc_provider: ProviderFactory, tmp_path: Path, *, offline: bool
 ) -> None:
     provider = oidc_provider(access_life=LONG, offline_access_only=True)
-    verbs = shell(by_browser(provider, scope="openid offline_access" if offline else "openid"))
+    verbs = Shell(tmp_path, by_browser(provider, scope="openid offline_access" if offline else "openid"))
     with verbs.begin("login", "it", "--no-browser") as login:
         url = login.find(SIGN_IN_AT)
         page, said = finished(verbs, login, url)

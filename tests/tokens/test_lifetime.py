@@ -86,6 +86,16 @@ def test_a_number_is_read_in_every_form_and_all_else_counts_as_absent(
         assert ends(expires_in=value) == RECEIVED + MAX_LIFE
 
 
+@pytest.mark.parametrize(
+    ("expires_in", "life"),
+    [(1, 0.5), (2, 1.0), (8, 7.0), (9, 9.0), (3600, 3600.0), (2.5, 2.5), ("4", 3.0)],
+)
+def test_a_short_life_in_whole_seconds_may_have_been_rounded_up(
+    expires_in: object, life: float
+) -> None:
+    assert ends(expires_in=expires_in) == pytest.approx(SENT + life)
+
+
 def test_expires_in_comes_before_a_jwt_and_a_jwt_before_default_ttl() -> None:
     token = signed(exp=int(RECEIVED) + 500)
     assert ends(token, expires_in=100, default_ttl=7) == SENT + 100

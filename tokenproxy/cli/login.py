@@ -1,6 +1,7 @@
 """`tokenproxy login NAME`: a person signs in, in a browser or on another device."""
 
 import asyncio
+import threading
 import webbrowser
 from typing import Annotated
 
@@ -71,8 +72,8 @@ async def _in_a_browser(name: str, flow: CodeFlow, redirect_uri: str, *, browser
         out.print()
         out.print("  Sign in at", escape(begun.url), soft_wrap=True)
         out.print()
-        if browser and not await asyncio.to_thread(webbrowser.open, begun.url):
-            warn("no browser could be opened: go there yourself")
+        if browser:
+            threading.Thread(target=_open, args=[begun.url], name="browser", daemon=True).start()
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
@@ -92,3 +93,9 @@ async def _in_a_browser(name: str, flow: CodeFlow, redirect_uri: str, *, browser
                 f"credential '{name}' was not let in within ten minutes; run "
                 f"'tokenproxy login {name}' again"
             ) from error
+
+
+def _open(url: str) -> None:
+    """Show it to the person; some browsers give back control only when they are closed."""
+    if not webbrowser.open(url):
+        warn("no browser could be opened: go there yourself")

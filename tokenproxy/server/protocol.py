@@ -72,11 +72,12 @@ class Protocol(RequestHandler):
         if self._deaf:
             return
         known, last = self._request_count, self._last
+        in_body = last is not None and not last[1].is_eof()
         super().data_received(data)
         if self._request_count != known:
             self._head_size = 0
             self._end_malformed_body()
-        elif not self._upgraded and (last is None or last[1].is_eof()):
+        elif not in_body and not self._upgraded:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._refuse_head()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretSt
 from tokenproxy.settings.base import (
     ConfigPath,
     HttpUrl,
+    HttpUrlBase,
     NonEmpty,
     SecretText,
     Settings,
@@ -80,6 +81,11 @@ MADE_HERE = frozenset(
         "assertion",
         "code",
         "code_verifier",
+        "code_challenge",
+        "code_challenge_method",
+        "response_type",
+        "state",
+        "dpop_jkt",
         "device_code",
         "redirect_uri",
         "scope",
@@ -198,7 +204,7 @@ class OAuth2(NetworkCredential):
 
     type: Literal["oauth2"]
     grant: GrantType
-    issuer: Annotated[HttpUrl | None, Field(repr=False)] = None
+    issuer: Annotated[HttpUrlBase | None, Field(repr=False)] = None
     metadata_issuer: NonEmpty | None = None
     token_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     revocation_url: Annotated[HttpUrl | None, Field(repr=False)] = None

@@ -4,8 +4,8 @@
         ...  # issuer.url, api.url; issuer.fail_next(1, faults.TOO_MANY); api.requests[-1]
 
 In a coroutine the same is `async with Issuer() as issuer:`. An `Issuer` is one of simplejwt's
-kind, an `OAuth2Issuer` has the endpoints, clients and grants of OAuth 2. `faults` holds the ways in which
-an issuer can fail. Nothing here imports aiohttp before one of the names is used.
+kind, an `OAuth2Issuer` has the endpoints, clients and grants of OAuth 2. `faults` holds the ways
+in which they can fail. Nothing here imports aiohttp before one of the names is used.
 """
 
 import importlib

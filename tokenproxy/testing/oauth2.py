@@ -32,12 +32,14 @@ from tokenproxy.testing.faults import Status
 from tokenproxy.testing.issuing import PASSWORD, SYSTEM_CLOCK, Call, Issuing
 from tokenproxy.testing.ledger import Pair, Terms
 from tokenproxy.testing.oauth2_clients import Client, Shown, shown
-from tokenproxy.testing.oauth2_desk import URN, Desk, Person, Secrets
+from tokenproxy.testing.oauth2_desk import JWT_BEARER, TOKEN_EXCHANGE, Desk, Person, Secrets
 
+SECRET = "demo-secret"
+SUBJECT_TOKEN = "demo-subject-token"
 FORM = "application/x-www-form-urlencoded"
 NOT_FOUND = Status(404, b"", "text/plain")
 DONE = Status(200, b"", "text/plain")
-ANONYMOUS = frozenset({f"{URN}jwt-bearer", f"{URN}token-exchange"})  # RFC 7523 2.1, RFC 8693 2.1
+ANONYMOUS = frozenset({JWT_BEARER, TOKEN_EXCHANGE})  # RFC 7523 2.1, RFC 8693 2.1
 
 
 class OAuth2Endpoint(Enum):
@@ -95,12 +97,12 @@ class OAuth2Issuer(Issuing[OAuth2Endpoint, OAuth2Call]):
         self,
         *,
         client_id: str = "demo-client",
-        client_secret: str | None = "demo-secret",
+        client_secret: str | None = SECRET,
         client_key: str | None = None,
         auth_method: AuthMethod | None = None,
         username: str = "demo",
         password: str = PASSWORD,
-        subject_token: str = "demo-subject-token",
+        subject_token: str = SUBJECT_TOKEN,
         assertion_key: str | None = None,
         access_life: float = 300.0,
         refresh_life: float = 86_400.0,

@@ -26,7 +26,9 @@ from tokenproxy.testing.faults import redirect
 from tokenproxy.testing.ledger import Grant, Ledger, Pair, User, Verdict
 from tokenproxy.testing.oauth2_clients import Assertions
 
-URN = "urn:ietf:params:oauth:grant-type:"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 DEVICE_LIFE = 600.0
 CODE_LIFE = 60.0
 LOOPBACKS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -100,25 +102,19 @@ class Desk:
 
     def token(self, form: Form, audiences: Collection[str]) -> Answer:
         """The answer of the token endpoint to a client that has proved itself."""
-        match form.get("grant_type", "").removeprefix(URN):
-            case "client_credentials":
-                return self._granted(self._ledger.login(), with_refresh=False)
-            case "refresh_token":
-                return self._renew(form)
-            case "password":
-                return self._password(form)
-            case "jwt-bearer":
-                return self._assertion(form, audiences)
-            case "token-exchange":
-                return self._exchange(form)
-            case "device_code":
-                return self._poll(form)
-            case "authorization_code":
-                return self._redeem(form)
-            case "":
-                return _refused("invalid_request")
-            case _:
-                return _refused("unsupported_grant_type")
+        if "grant_type" not in form:
+            return _refused("invalid_request")
+        grants: dict[str, Callable[[Form], Answer]] = {
+            "client_credentials": lambda _: self._begun(with_refresh=False),
+            "refresh_token": self._renew,
+            "password": self._password,
+            "authorization_code": self._redeem,
+            JWT_BEARER: lambda given: self._assertion(given, audiences),
+            TOKEN_EXCHANGE: self._exchange,
+            DEVICE_CODE: self._poll,
+        }
+        grant = grants.get(form["grant_type"])
+        return _refused("unsupported_grant_type") if grant is None else grant(form)
 
     def _decision(self, query: Form) -> dict[str, str]:
         if self.person is Person.DECLINES:
@@ -144,14 +140,14 @@ class Desk:
         right = given == (self._wanted.username, self._wanted.password)
         if not right or self._ledger.user is not User.ACTIVE:
             return _refused("invalid_grant")
-        return self._granted(self._ledger.login(), with_refresh=True)
+        return self._begun(with_refresh=True)
 
     def _assertion(self, form: Form, audiences: Collection[str]) -> Answer:
         given = form.get("assertion", "")
         key = self._wanted.assertion_key
         if self.assertions.take(given, key, audiences, self._now()) is None:
             return _refused("invalid_grant")
-        return self._granted(self._ledger.login(), with_refresh=False)
+        return self._begun(with_refresh=False)
 
     def _exchange(self, form: Form) -> Answer:
         if "subject_token_type" not in form:
@@ -159,7 +155,7 @@ class Desk:
         if form.get("subject_token") != self._wanted.subject_token:
             return _refused("invalid_grant")
         kind = form.get("requested_token_type", "urn:ietf:params:oauth:token-type:access_token")
-        granted = self._granted(self._ledger.login(), with_refresh=False)
+        granted = self._begun(with_refresh=False)
         return Granted({**granted.fields, "issued_token_type": kind})
 
     def _poll(self, form: Form) -> Answer:
@@ -173,7 +169,7 @@ class Desk:
         del self._devices[code]
         if self.person is Person.DECLINES:
             return _refused(self.person.value)
-        return self._granted(self._ledger.login(), with_refresh=True)
+        return self._begun(with_refresh=True)
 
     def _redeem(self, form: Form) -> Answer:
         code = self._codes.get(form.get("code", ""))
@@ -187,6 +183,9 @@ class Desk:
             return _refused("invalid_grant")
         code.began = self._ledger.login()
         return self._granted(code.began, with_refresh=True)
+
+    def _begun(self, *, with_refresh: bool) -> Granted:
+        return self._granted(self._ledger.login(), with_refresh=with_refresh)
 
     def _granted(self, grant: Grant, *, with_refresh: bool) -> Granted:
         fields = {

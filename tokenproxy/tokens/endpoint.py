@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -48,6 +49,14 @@ class TokenAnswer:
     retry_after: float | None
     asked: Asked
     dpop_nonce: str | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server says that it cannot answer now."""
+        return (
+            self.status == HTTPStatus.TOO_MANY_REQUESTS
+            or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        )
 
 
 class _TooLarge(Exception):

@@ -14,7 +14,9 @@ or late.
 | missing, or not before `exp` | `exp` if that is ahead; else the JWT names no life            |
 
 Life that is counted from the request is shortened by up to a second, which is what the issuer
-may have rounded away. An issuer does not hand out dead tokens: where one that was minted just
+may have rounded away; an `expires_in` of few and whole seconds too: a token that was made in the
+middle of a second often ends at the beginning of one, and a longer life has a window in which
+that does no harm. An issuer does not hand out dead tokens: where one that was minted just
 now would be over by this reckoning (its life was shorter than the request took), its life is
 counted from the answer. A token that was not minted for this request (a file's, a command's)
 has only its `exp`, and may well be over.
@@ -27,6 +29,7 @@ import jwt
 
 MAX_LIFE = 10 * 366 * 86400.0  # ten years: beyond that a number is a mistake, not a date
 MIN_LIFE = 0.001  # what a clock of this century can tell apart
+SHORT_LIFE = 8.0  # seconds; a quarter of more is wider than what is rounded away
 ROUNDED_AWAY = 1.0  # NumericDate is mostly whole seconds (RFC 7519 2)
 
 
@@ -47,7 +50,8 @@ def expiry(
     token always ends after `asked.received`.
     """
     if (named := positive(expires_in)) is not None:
-        ends = _counted(named, asked)
+        is_rounded = named <= SHORT_LIFE and named.is_integer()
+        ends = _counted(_at_least(named) if is_rounded else named, asked)
     elif (read := _jwt_expiry(access, asked, minted=minted)) is not None:
         ends = read
     elif default_ttl is not None:
@@ -68,6 +72,11 @@ def positive(value: object) -> float | None:
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
+def _at_least(life: float) -> float:
+    """What is left of a life whose beginning was rounded down."""
+    return life - min(ROUNDED_AWAY, life / 2)
+
+
 def _counted(life: float, asked: Asked) -> float:
     """The end of a life that began with the request, or, if it is over by then, the answer."""
     life = max(life, MIN_LIFE)
@@ -85,7 +94,7 @@ def _jwt_expiry(access: str, asked: Asked, *, minted: bool) -> float | None:
     if math.floor(asked.sent) <= iat <= asked.received < exp:
         return exp
     life = exp - iat
-    counted = _counted(life - min(ROUNDED_AWAY, life / 2), asked)
+    counted = _counted(_at_least(life), asked)
     return min(exp, counted) if exp > asked.received else counted
 
 

@@ -196,6 +196,7 @@ def routes(*, sliding: bool) -> list[Any]:
     return [
         path(LOGIN[1:], import_string(token_view.format(obtain)).as_view()),
         path(REFRESH[1:], import_string(token_view.format(refresh)).as_view()),
+        path("api/token/blacklist/", import_string(token_view.format("Blacklist")).as_view()),
         path("api/items/", api_view(["GET", "POST"])(items)),
         path("api/hash/", api_view(["POST", "PUT"])(hash_body)),
         path("api/echo/", api_view(["GET", "POST", "PUT", "PATCH", "DELETE"])(echo)),

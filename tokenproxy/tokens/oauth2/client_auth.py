@@ -52,10 +52,12 @@ def authentication(name: str, client_id: str | None, settings: ClientAuth) -> Au
         case "client_secret_post":
             return _Always(Proof((*named, ("client_secret", secret))))
         case "client_secret_jwt":
-            return _assertion(name, client_id or "", settings, secret, "HS256")
+            where = f"credentials.{name}.client_auth.secret"
+            return _assertion(client_id or "", settings, secret, "HS256", where)
         case "private_key_jwt":
             key = settings.key.get_secret_value() if settings.key is not None else ""
-            return _assertion(name, client_id or "", settings, key, None)
+            where = f"credentials.{name}.client_auth.key"
+            return _assertion(client_id or "", settings, key, None, where)
         case "tls_client_auth" | "none":
             return _Always(Proof(named))
 
@@ -76,9 +78,8 @@ class _Always:
 
 
 def _assertion(
-    name: str, client_id: str, settings: ClientAuth, key: str, algorithm: str | None
+    client_id: str, settings: ClientAuth, key: str, algorithm: str | None, where: str
 ) -> Authenticate:
-    where = f"credentials.{name}.client_auth.key"
     try:
         from tokenproxy.tokens.oauth2.assertions import Signer  # noqa: PLC0415 - an extra
     except ImportError as error:

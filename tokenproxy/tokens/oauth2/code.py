@@ -99,7 +99,9 @@ class CodeFlow:
         return (("prompt", "consent"),) if asks and "prompt" not in self._settings.extra else ()
 
     def _code(self, begun: Begun, answer: Mapping[str, str]) -> str:
-        if not hmac.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
+        if not hmac.compare_digest(
+            answer.get("state", "").encode(errors="replace"), begun.state.encode()
+        ):
             raise ForeignAnswer("the state is not ours")
         self._check_issuer(begun, answer.get("iss"))
         if "error" in answer:

@@ -11,6 +11,7 @@
 | anything else                 | as `tokens.refusal` has it                |
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeGuard
@@ -22,10 +23,11 @@ from tokenproxy.tokens.endpoint import TokenAnswer
 from tokenproxy.tokens.lifetime import positive
 from tokenproxy.tokens.oauth2 import grants
 from tokenproxy.tokens.oauth2.client import TokenClient
-from tokenproxy.tokens.token import Granted
+from tokenproxy.tokens.token import Granted, Unusable
 
 USUAL_INTERVAL = 5.0  # RFC 8628 3.2
 SLOWER = 5.0  # 3.5
+SHORTEST_INTERVAL = 1.0  # whatever an issuer says: it is a person that we wait for
 LONGEST_INTERVAL = 60.0
 LONGEST_LIFE = 3600.0  # seconds; a code that is good for longer is given up all the same
 MAX_TEXT = 2048  # of what a person is shown: an address and a code are a line
@@ -63,7 +65,8 @@ class DeviceFlow:
         code, user_code = fields.get("device_code"), fields.get("user_code")
         uri = fields.get("verification_uri", fields.get("verification_url"))  # Google's word
         if answer.status != HTTPStatus.OK or not (_is_text(code) and _is_line(user_code)):
-            self._client.read(request, answer, certain=True)  # raises, unless it is a token
+            with suppress(Unusable):  # a no, or a bad day; but not that it holds no token
+                self._client.read(request, answer, certain=True)
             raise self._refusal("got an answer that is no device code")
         if not _is_link(uri):
             raise self._refusal("got a device code with no address to type it at")
@@ -74,7 +77,7 @@ class DeviceFlow:
             verification_uri=uri,
             verification_uri_complete=complete if _is_link(complete) else None,
             expires=self._clock.now().after(life),
-            interval=min(positive(fields.get("interval")) or USUAL_INTERVAL, LONGEST_INTERVAL),
+            interval=_interval(fields.get("interval")),
             device_code=code,
         )
 
@@ -99,7 +102,7 @@ class DeviceFlow:
                     raise self._refusal("was not let in: whoever was asked said no")
                 case "expired_token":
                     break
-                case _ if _is_busy(answer):
+                case _ if answer.is_busy:
                     interval = min(interval * 2, LONGEST_INTERVAL)
                 case _:
                     return self._client.read(request, answer, certain=True, key=key)
@@ -111,15 +114,12 @@ class DeviceFlow:
         )
 
 
+def _interval(told: object) -> float:
+    return min(max(positive(told) or USUAL_INTERVAL, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+
+
 def _error(answer: TokenAnswer) -> object:
     return answer.json.get("error") if isinstance(answer.json, dict) else None
-
-
-def _is_busy(answer: TokenAnswer) -> bool:
-    return (
-        answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    )
 
 
 def _is_text(value: object) -> TypeGuard[str]:

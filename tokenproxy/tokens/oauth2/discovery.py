@@ -9,6 +9,7 @@ The document must name the issuer that it was asked of (RFC 8414 3.3, OpenID Con
 is kept until a request to the token endpoint fails: it may have moved.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from tokenproxy.settings.base import is_loopback
 from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.tokens.endpoint import Endpoint, TokenAnswer, TokenRequest, shown
 
+VISIBLE = re.compile(r"[!-~]+")  # a space would end the target of a request
 ASKED_FOR = {"Accept": "application/json"}
 
 
@@ -85,11 +87,11 @@ class Discovery:
         """The metadata: the first of the two that is there."""
         first, second = well_known(issuer)
         answer = await self._ask(first)
-        if answer.status != HTTPStatus.OK or not isinstance(answer.json, dict):
+        if _metadata(answer) is None and not answer.is_busy:
             answer = await self._ask(second)
-        if answer.status != HTTPStatus.OK or not isinstance(answer.json, dict):
+        document = _metadata(answer)
+        if document is None:
             raise self._failure(first, f"holds no metadata ({answer.status})", answer)
-        document: Mapping[str, object] = answer.json
         expected = self._settings.metadata_issuer or issuer
         if document.get("issuer") != expected:
             raise self._failure(
@@ -127,7 +129,7 @@ class Discovery:
             host, _ = parts.hostname, parts.port
         except ValueError:
             return False
-        if not host or parts.username is not None or not url.isascii() or not url.isprintable():
+        if not host or parts.username is not None or not VISIBLE.fullmatch(url):
             return False
         secure = (self._settings.issuer or "").startswith("https:")
         return parts.scheme == "https" or (
@@ -135,15 +137,17 @@ class Discovery:
         )
 
     def _failure(self, url: str, what: str, answer: TokenAnswer | None = None) -> SourceUnavailable:
-        again = answer is not None and (
-            answer.status == HTTPStatus.TOO_MANY_REQUESTS
-            or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        )
         return SourceUnavailable(
             f"credential '{self._name}': {shown(url)} {what}",
             retry_after=answer.retry_after if answer is not None else None,
-            retriable=again,
+            retriable=answer is not None and answer.is_busy,
         )
+
+
+def _metadata(answer: TokenAnswer) -> Mapping[str, object] | None:
+    if answer.status != HTTPStatus.OK or not isinstance(answer.json, dict):
+        return None
+    return answer.json
 
 
 def well_known(issuer: str) -> tuple[str, str]:

@@ -11,17 +11,18 @@ from tokenproxy.tokens.token import Record
 
 
 async def revoke(name: str, client: TokenClient, record: Record) -> bool:
-    """Revoke what the record holds; False where the issuer has no place to do it.
+    """Revoke what the record holds; False where that is nothing, or the issuer has no place for it.
 
     The refresh token first: with it the issuer ends all that came from it (RFC 7009 2.1).
 
     Raises:
         SourceUnavailable: the issuer did not do it.
     """
-    endpoints = await client.endpoints()
-    if endpoints.revocation is None:
+    forms = _forms(record)
+    endpoints = await client.endpoints() if forms else None
+    if endpoints is None or endpoints.revocation is None:
         return False
-    for form in _forms(record):
+    for form in forms:
         _, answer = await client.ask(endpoints.revocation, form)
         if answer.status != HTTPStatus.OK and not _is_unsupported(answer.json):
             raise SourceUnavailable(

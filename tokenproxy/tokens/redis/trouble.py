@@ -64,6 +64,8 @@ _BY_WORD = {  # redis-py has no kinds for these, or an error of a script has hid
     "CROSSSLOT": _CLUSTER,
 }
 
+_ERROR_NUMBER = re.compile(r"Error (\d+) connecting to ")
+
 
 def trouble(place: str, error: Exception) -> StoreError:
     """What a call to the Redis at `place` has failed with, as a StoreError."""
@@ -74,6 +76,8 @@ def _what(error: Exception) -> str:
     for cause in _causes(error):  # redis-py hides some of what it meets while it connects
         if (what := _known(cause)) is not None:
             return what
+    if number := _ERROR_NUMBER.match(str(error)):  # its cause gets lost on uvloop
+        return _unreachable(os.strerror(int(number[1])))
     if isinstance(error, RedisConnectionError):
         return "has broken off the connection: see in its log why"
     return f"answers what no Redis does ({type(error).__name__}): see what it is"
@@ -84,14 +88,15 @@ def _known(error: BaseException) -> str | None:
         if isinstance(error, kind):
             return what
     if isinstance(error, OSError):
-        return (
-            f"cannot be reached ({_reason(error)}): start it, or name another in the config's "
-            "'store.url'"
-        )
+        return _unreachable(_reason(error))
     for word, what in _BY_WORD.items():
         if re.search(rf"\b{word}\b", str(error)):
             return what
     return None
+
+
+def _unreachable(reason: str) -> str:
+    return f"cannot be reached ({reason}): start it, or name another in the config's 'store.url'"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -63,16 +63,20 @@ class OAuth2Source(Source):
 
     async def fetch(self, attempt: Attempt, record: Record) -> Granted:
         """Ask the token endpoint once."""
-        certain = self._settings.unattended or self._client.shows_a_secret
         form = await self._form(attempt, record)
         key = None
         if self._settings.dpop:
             key = record.dpop_key or self._client.new_key()
-        return await self._client.grant(form, certain=certain, key=key)
+        return await self._client.grant(form, certain=self._is_certain(attempt), key=key)
 
     async def revoke(self, record: Record) -> bool:
         """RFC 7009, where the issuer has an endpoint for it."""
         return await revoke(self._name, self._client, record)
+
+    def _is_certain(self, attempt: Attempt) -> bool:
+        """Contract 3.3.6: it carries a password or a client secret, or a login is left after it."""
+        carries = self._client.shows_a_secret or self._settings.grant == "password"
+        return carries or (attempt is Attempt.RENEW and self._settings.unattended)
 
     async def _form(self, attempt: Attempt, record: Record) -> Pairs:
         if attempt is Attempt.RENEW and record.refresh is not None:
