@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOAK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak clean
+.PHONY: help demo test check format soak bench clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ format: $(VENV)/.check ## Put the code into its form
 
 soak: $(VENV)/.test ## Run what needs minutes: kills, races, load
 	$(BIN)/python -m pytest -m soak --timeout 600 $(SOAK_ARGS)
+
+bench: $(VENV)/.test ## Measure what must be fast, and count what must be rare
+	$(BIN)/python bench/keeper.py
+	$(BIN)/python -m bench.replicas
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -107,6 +107,8 @@ class Keeper:
             SourceUnavailable: there is none, and may be later.
             SourceRefused: there is none until a person acts.
         """
+        if (held := self.peek()) is not None:
+            return held
         deadline = self._clock.now().after(self._settings.wait)
         while True:
             match self._slot.need(self._clock.now()):
