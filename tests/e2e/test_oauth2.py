@@ -75,7 +75,10 @@ def unattended(provider: OidcProvider, folder: Path) -> dict[str, Any]:
         "client": credential(provider, "client_credentials", "basic", scope="api"),
         "password": credential(provider, "password", "public", **login_of(provider)),
         "refresh": credential(
-            provider, "refresh_token", "post", refresh_token=provider.tokens("post")["refresh_token"]
+            provider,
+            "refresh_token",
+            "post",
+            refresh_token=provider.tokens("post")["refresh_token"],
         ),
         "assert-rs": credential(provider, "jwt_bearer", "secret_jwt", **signing("RS256")),
         "assert-es": credential(provider, "jwt_bearer", "rs256", **signing("ES256")),
@@ -331,6 +334,7 @@ def test_a_lost_answer_without_a_login_needs_a_person_and_nothing_is_tried_again
 
 
 # Discovery
+
 
 @contextmanager
 def metadata_site(documents: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

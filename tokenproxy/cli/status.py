@@ -5,6 +5,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tokenproxy.cli.config import ConfigOption
@@ -70,6 +71,6 @@ def _table(statuses: dict[str, Status]) -> Table:
             f"[{STYLES[status.state]}]{status.state.value}[/]",
             good_for(status.expires_at) if has_token else "-",
             ago(status.last_renewal),
-            status.last_error or "-",
+            escape(status.last_error or "-"),
         )
     return table

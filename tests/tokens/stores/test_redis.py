@@ -129,6 +129,47 @@ async def test_a_connection_that_died_unnoticed_costs_nobody_anything(
         assert await store.load() == OLD
 
 
+class _Meddling(PlainCodec):
+    """Changes the record behind the back of whoever reads it."""
+
+    def __init__(self, server: RedisServer, name: str) -> None:
+        self._server = server
+        self._name = name
+
+    def decode(self, content: bytes) -> Record:
+        self._server.ask("HSET", self._name, "record", content + b"0")
+        return Record()
+
+
+async def test_deletions_and_saves_that_meet_leave_a_later_generation(
+    making: Making, redis_server: RedisServer
+) -> None:
+    stores = [making(redis_server.url).open(KEY) for _ in range(4)]
+    await stores[0].save(OLD, after=0, lease=None)
+    saving = stores[0].save(NEW, after=1, lease=None)
+    await asyncio.gather(saving, *(store.delete(lease=None) for store in stores))
+    left = await stores[0].load()
+    assert left == Record(left.generation)
+    assert left.generation > 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda store: store.save(OLD, after=0, lease=None), lambda store: store.delete(lease=None)],
+    ids=["save", "delete"],
+)
+async def test_a_record_that_never_rests_is_told(
+    making: Making,
+    redis_server: RedisServer,
+    name: str,
+    act: Callable[[TokenStore], Awaitable[object]],
+) -> None:
+    redis_server.ask("HSET", name, "record", "0")
+    store = making(redis_server.url, lambda key: _Meddling(redis_server, name)).open(KEY)
+    with pytest.raises(StoreError, match="changes faster than it can be saved"):
+        await act(store)
+
+
 # -- what cannot be read ---------------------------------------------------------------------
 
 

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -43,6 +46,9 @@ _BY_KIND: tuple[tuple[type[Exception], str], ...] = (
         MasterNotFoundError,
         "is named by none of these sentinels: see whether they are up, and agree",
     ),
+    (AskError, _CLUSTER),  # MovedError is one
+    (ClusterError, _CLUSTER),
+    (ClusterCrossSlotError, _CLUSTER),
     (RedisTimeoutError, _HUNG),
     (TimeoutError, _HUNG),
 )
@@ -58,10 +64,6 @@ _BY_WORD = {  # redis-py has no kinds for these, or an error of a script has hid
     "MASTERDOWN": "is a replica that has lost its primary: name the primary in 'store.url'",
     "BUSY": "is held up by somebody's script: end that, or wait",
     "clients": "takes no more clients: raise its 'maxclients', or see who holds so many",
-    "MOVED": _CLUSTER,
-    "ASK": _CLUSTER,
-    "CLUSTERDOWN": _CLUSTER,
-    "CROSSSLOT": _CLUSTER,
 }
 
 _ERROR_NUMBER = re.compile(r"Error (\d+) connecting to ")
@@ -109,7 +111,7 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or 'no handshake'}"
+        return f"TLS: {getattr(error, 'reason', None) or 'no handshake'}"
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or "no connection"

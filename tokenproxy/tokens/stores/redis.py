@@ -31,7 +31,7 @@ from tokenproxy.tokens.redis.link import CONNECTIONS, Link
 from tokenproxy.tokens.store import Conflict, Lease, Saved
 from tokenproxy.tokens.token import LOST, Record
 
-MOST_TRIES = 5  # a save that is overtaken has lost; one more means that somebody is very busy
+MOST_TRIES = 10  # one more means that somebody writes all the time
 
 _SWAP = """
 local stored = redis.call('HGET', KEYS[1], 'record') or ''
