@@ -1,81 +1,134 @@
 from typing import Any
 
 import pytest
-from pydantic import JsonValue, ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tokenproxy.settings.credential import Fields
-from tokenproxy.settings.json_login import JsonLogin, placeholders
+from tests.settings.written import read_credential, told_of_credential
+from tokenproxy.settings.json_login import JsonLogin, JsonRequest, placeholders
 
-URL = "https://shop.example/token"
-
-
-def settings(login: dict[str, Any] | None = None, **renew: Any) -> JsonLogin:
-    given = {"type": "json", "login": {"url": URL, **(login or {})}}
-    return JsonLogin.model_validate({**given, "renew": {"url": URL, **renew}})
+URL = "https://shop.example/login"
+BOTH = "has both 'body' and 'form': give one of them"
+GET = "is a GET and cannot have a 'body' or 'form'"
+TOO_EARLY = "has a token in 'login', where there is none yet: put it in 'renew'"
 
 
-def test_tokens_are_found_wherever_they_may_stand() -> None:
-    body: JsonValue = {"{refresh_token}": "a", "b": ["<{access_token}>", {"c": 1, "d": None}]}
+def request(**settings: Any) -> JsonRequest:
+    return JsonRequest.model_validate({"url": URL, **settings})
 
-    assert placeholders(body) == {"access_token"}
-    renewed = settings(body=body, headers={"X": "{refresh_token}"}).renew
-    assert renewed is not None
-    assert renewed.asks_for == {"access_token", "refresh_token"}
+
+def credential(login: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return {"type": "json", "login": {"url": URL, **login}, **settings}
+
+
+def test_a_login_needs_nothing_but_its_url() -> None:
+    read = read_credential(JsonLogin, credential({}))
+
+    assert (read.login.method, read.login.body, read.login.form) == ("POST", None, None)
+    assert read.login_fields.access_token == "access_token"
+    assert read.renew is None
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"),
+    "settings",
     [
-        ("refreshtoken", "refresh_token"),
-        ("refresh", "refresh_token"),
-        ("refresh-token", "refresh_token"),
-        ("Refresh_Token", "refresh_token"),
-        (" refresh_token ", "refresh_token"),
-        ("refreshToken", "refresh_token"),
-        ("accesstoken", "access_token"),
-        ("access", "access_token"),
-        ("token", "access_token"),
+        {"method": "GET"},
+        {"method": "PUT", "body": {"a": [1, None, True]}},
+        {"method": "PATCH", "form": {"a": "b"}},
+        {"body": ""},
+        {"body": []},
+        {"form": {}},
+        {"fields": {"access_token": "data.0.token", "expires_in": "data.ttl"}},
+        {"headers": {"X-Key": ""}},
     ],
 )
-@pytest.mark.parametrize(
-    "place", [{"body": {"a": ["{}"]}}, {"form": {"a": "{}"}}, {"headers": {"X-A": "Bearer {}"}}]
-)
-def test_a_misspelt_name_in_braces_is_told_with_the_one_that_was_meant(
-    place: dict[str, Any], word: str, meant: str
-) -> None:
-    filled = _filled(place, f"{{{word}}}")
-
-    with pytest.raises(ValidationError, match=f"did you mean '{{{meant}}}'"):
-        settings(**filled)
-
-
-def _filled(value: Any, text: str) -> Any:
-    match value:
-        case dict():
-            return {key: _filled(item, text) for key, item in value.items()}
-        case list():
-            return [_filled(item, text) for item in value]
-        case _:
-            return value.replace("{}", text)
+def test_a_login_may_be_any_request(settings: dict[str, Any]) -> None:
+    assert read_credential(JsonLogin, credential(settings)).login == request(**settings)
 
 
 @pytest.mark.parametrize(
-    "text", ["{user}", "{}", "{1}", "{tenant}", "{session}", "{refresh_token}", '{"token": 1}', "{"]
+    ("settings", "problem"),
+    [
+        ({"body": {"a": "b"}, "form": {"a": "b"}}, f"login: {BOTH}"),
+        ({"body": "", "form": {}}, f"login: {BOTH}"),
+        ({"method": "GET", "body": {"a": "b"}}, f"login: {GET}"),
+        ({"method": "GET", "form": {}}, f"login: {GET}"),
+        ({"body": {"token": "{refresh_token}"}}, TOO_EARLY),
+        ({"form": {"token": "{access_token}"}}, TOO_EARLY),
+        ({"headers": {"Authorization": "Bearer {access_token}"}}, TOO_EARLY),
+        ({"method": "post"}, "login.method: must be 'GET', 'POST', 'PUT' or 'PATCH'"),
+        ({"method": "DELETE"}, "login.method: must be 'GET', 'POST', 'PUT' or 'PATCH'"),
+        ({"url": "shop"}, "login.url: must be a full URL such as https://shop.example"),
+        ({"form": {"": "x"}}, 'login.form."": must not be empty'),
+        ({"form": {"n": 7}}, "login.form.n: must be text: put it in quotes"),
+        ({"headers": {"a b": "x"}}, "login.headers.\"a…\": is no name: use letters, digits, '-'"),
+        ({"headers": {"a": "x\r\ny"}}, "login.headers.a: holds a line break or control character"),
+        ({"fields": {"access_token": "a..b"}}, "login.fields.access_token: must be names with"),
+        ({"fields": {"token": "t"}}, "login.fields.token: is not a known key"),
+    ],
 )
-def test_other_braces_are_text(text: str) -> None:
-    settings(body=[text], form=None, headers={"X-A": "{name}"})
+def test_what_cannot_be_sent_is_told_as_that(settings: dict[str, Any], problem: str) -> None:
+    problems = told_of_credential(credential(settings))
+
+    assert [one.startswith(problem) for one in problems] == [True], problems
 
 
-@pytest.mark.parametrize("word", ["refresh_token", "access_token", "refresh"])
-def test_an_url_holds_no_token(word: str) -> None:
-    with pytest.raises(ValidationError, match="cannot hold a token"):
-        settings(url=f"{URL}?t={{{word}}}")
+def test_the_same_goes_for_the_request_that_renews() -> None:
+    renew = {"url": URL, "method": "GET", "body": "{refresh_token}"}
+
+    assert told_of_credential(credential({}, renew=renew)) == [f"renew: {GET}"]
 
 
-def test_a_renewal_has_the_fields_of_the_login_unless_it_names_its_own() -> None:
-    named = {"fields": {"access_token": "data.access"}}
+def test_a_renewal_may_carry_both_tokens() -> None:
+    renew = {
+        "url": URL,
+        "body": {"a": [{"b": "x {refresh_token}"}]},
+        "headers": {"Authorization": "Bearer {access_token}"},
+    }
 
-    assert settings().login_fields == settings().renewal_fields == Fields()
-    assert settings(named).renewal_fields == Fields(access_token="data.access")
-    assert settings(named, fields={"access_token": "b"}).renewal_fields == Fields(access_token="b")
-    assert settings(named, fields={}).renewal_fields == Fields()
+    read = read_credential(JsonLogin, credential({}, renew=renew)).renew
+
+    assert read is not None
+    assert read.asks_for == {"refresh_token", "access_token"}
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ("{refresh_token}", {"refresh_token"}),
+        ("{access_token}{refresh_token}", {"access_token", "refresh_token"}),
+        ({"a": {"b": ["{access_token}"]}}, {"access_token"}),
+        ({"{refresh_token}": "a name is no value"}, set()),
+        ("{token} {Refresh_Token} {{}} { refresh_token }", set()),
+        ([1, 1.5, True, None], set()),
+        ("", set()),
+        ({}, set()),
+        ([], set()),
+    ],
+)
+def test_tokens_are_found_wherever_they_stand(body: Any, names: set[str]) -> None:
+    assert placeholders(body) == names
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_a_token_is_found_beside_anything(value: Any) -> None:
+    assert "refresh_token" in placeholders([value, {"x": [value, "a{refresh_token}b"]}])
+
+
+def test_a_request_does_not_show_what_it_sends() -> None:
+    marker = "s3cr3t-marker"
+
+    shown = [
+        repr(request(body={"password": marker})),
+        repr(request(form={"password": marker})),
+        repr(request(headers={"X-Key": marker})),
+    ]
+
+    assert not any(marker in one for one in shown)

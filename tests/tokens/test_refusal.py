@@ -45,6 +45,19 @@ def test_the_second_field_counts_where_the_first_says_nothing_that_we_know() -> 
     assert judge(401, body, certain=False) == Judgement(Ruling.REFUSED, "token_not_valid")
 
 
+@pytest.mark.parametrize("code", ["INVALID_GRANT", "invalid_grant ", "", "invalid_grants"])
+def test_a_code_is_taken_letter_for_letter(code: str) -> None:
+    assert judge(400, {"error": code}, certain=True) == Judgement(Ruling.PASSING)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [["invalid_grant"], "invalid_grant", {"detail": "invalid_grant"}, {"error": ["invalid_grant"]}],
+)
+def test_a_code_counts_in_its_own_fields_only(body: object) -> None:
+    assert judge(200, body, certain=True).ruling is not Ruling.REFUSED
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize(
     "body",
@@ -72,12 +85,15 @@ def test_without_a_code_a_refusal_is_certain_or_doubtful_by_what_was_sent(
         (200, "abc", Ruling.PASSING),
         (200, PAGE, Ruling.PASSING),
         (204, PAGE, Ruling.PASSING),
-        (302, PAGE, Ruling.PASSING),
+        *((status, PAGE, Ruling.PASSING) for status in (301, 302, 303, 307, 308)),
         (302, {"access_token": "abc"}, Ruling.PASSING),
-        (404, PAGE, Ruling.PASSING),
+        *((status, PAGE, Ruling.PASSING) for status in (402, 404, 405, 408, 409, 410, 422)),
         (404, {"detail": "Not found."}, Ruling.PASSING),
         (400, {"error": "authorization_pending"}, Ruling.PASSING),
         (400, {"error": "use_dpop_nonce"}, Ruling.PASSING),
+        (401, {"code": "a_code_of_its_own"}, Ruling.PASSING),
+        (403, {"error": "insufficient_scope"}, Ruling.PASSING),
+        (403, {"error": ""}, Ruling.PASSING),
         (429, {"detail": "throttled"}, Ruling.BUSY),
         (429, PAGE, Ruling.BUSY),
         (500, PAGE, Ruling.BUSY),

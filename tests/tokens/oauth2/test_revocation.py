@@ -33,9 +33,8 @@ UNSUPPORTED = faults.Status(400, b'{"error":"unsupported_token_type"}')
         (BOTH, [REFRESH, ACCESS]),
         (Record(1, refresh=Secret("r")), [REFRESH]),
         (Record(1, Token(Secret("a"), 0)), [ACCESS]),
-        (Record(), []),
     ],
-    ids=["both", "a refresh token", "an access token", "nothing"],
+    ids=["both", "a refresh token", "an access token"],
 )
 async def test_what_is_held_is_revoked_the_refresh_token_first(
     build: Build, held: Record, forms: list[tuple[tuple[str, str], ...]]
@@ -44,6 +43,12 @@ async def test_what_is_held_is_revoked_the_refresh_token_first(
         assert await build(issuer, "password").revoke(held)
     assert [call.form for call in issuer.calls_to(REVOKE)] == forms
     assert all(call.method == "client_secret_basic" for call in issuer.calls_to(REVOKE))
+
+
+async def test_where_nothing_is_held_nobody_is_asked(build: Build) -> None:
+    async with an_issuer() as issuer:
+        assert not await build(issuer, "password").revoke(Record())
+    assert issuer.calls == []
 
 
 async def test_what_was_revoked_is_good_no_more(build: Build) -> None:
