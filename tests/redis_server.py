@@ -191,7 +191,7 @@ class SentinelServer(RedisServer):
         self._config = self.folder / "sentinel.conf"  # it writes down there what it learns
         self._config.write_text(
             f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
-            "sentinel down-after-milliseconds main 500\n"
+            "sentinel down-after-milliseconds main 1000\n"
             "sentinel failover-timeout main 1000\n"
         )
 
@@ -206,3 +206,10 @@ class SentinelServer(RedisServer):
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=START_SECONDS, retry=NO_RETRY)
+
+    def _answers(self) -> bool:
+        """And has heard of the primary that it is one."""
+        try:
+            return bool(self.ask("SENTINEL", "MASTER", "main")[b"flags"] == b"master")
+        except redis.RedisError:
+            return False

@@ -15,14 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 from typing import IO, Any
 
-import pytest
 import yaml
 
 from tests.e2e.conftest import program_environment
 
 VERB_SECONDS = 40
 NEEDS_A_PERSON = 3  # contract 2, exit codes
-EXIT_3_IS_OPEN = pytest.mark.xfail(strict=True, reason="cli.main ends with 1 on SourceRefused")
 SECRET_KEYS = {"password", "secret", "key", "refresh_token", "subject_token", "actor_token"}
 
 

@@ -239,7 +239,10 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name(
             ["1: listen: is a port alone: write it with its address, as in 127.0.0.1:8080"],
         ),
         ("listen: localhost", [f"1: listen: {ADDRESS}"]),
-        ("listen: localhost:65536", ["1: listen: has a port out of range: 0 (picks a free one) to 65535"]),
+        (
+            "listen: localhost:65536",
+            ["1: listen: has a port out of range: 0 (picks a free one) to 65535"],
+        ),
         ("listen: '::1:80'", [f"1: listen: {ADDRESS}"]),
         ("listen: true", ["1: listen: must be text: put it in quotes"]),
         (

@@ -28,7 +28,7 @@ CREDENTIALS = {
         "client_auth": {"secret": S},
         "extra": {"a": S},
     },
-    "robot": {**OAUTH, **RSA, "grant": "jwt_bearer", "issuer": URL},
+    "robot": {**OAUTH, **RSA, "grant": "jwt_bearer", "issuer": "https://shop.example"},
     "exchange": {**OAUTH, "grant": "token_exchange", "subject_token": S, "actor_token": S},
     "renews": {**OAUTH, "grant": "refresh_token", "refresh_token": S},
     "user": {**OAUTH, "grant": "password", "username": "u", "password": S},

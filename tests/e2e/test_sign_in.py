@@ -9,17 +9,18 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 import requests
 
-from tests.cli.shell import EXIT_3_IS_OPEN, NEEDS_A_PERSON, Dialogue, Said, Shell
+from tests.cli.shell import NEEDS_A_PERSON, Dialogue, Said, Shell
 from tests.e2e import oidc
 from tests.e2e.conftest import PACKAGE_FOLDER, Program, ProviderFactory, ProxyFactory
 from tests.e2e.oidc import OidcProvider
 from tests.e2e.oidc_pages import approve_device, callback_address, decline_device, sign_in
 from tests.e2e.test_failing_well import free_port
 from tests.e2e.test_main_job import SHORT, for_seconds
-from tests.e2e.test_oauth2 import LIFE, LONG, TEN_LIVES, check_untroubled, config, credential
+from tests.e2e.test_oauth2 import LIFE, LONG, TEN_LIVES, config, credential
 from tokenproxy.clock import SystemClock
 
 CLOCK = SystemClock()
+pytestmark = pytest.mark.timeout(180)  # a verb takes half a second, and ten times that under load
 SIGN_IN_AT = r"Sign in at (http\S+)"
 OR_GO_TO = r"or go to (http\S+)"
 
@@ -139,23 +140,11 @@ def test_a_foreign_visitor_of_the_callback_changes_nothing(
 
     assert (page.status_code, said.code) == (200, 0)
     assert len(provider.token_calls("authorization_code")) == 1
-
-
-def test_the_browser_page_is_made_for_people_and_holds_nothing_that_runs(
-    oidc_provider: ProviderFactory, tmp_path: Path
-) -> None:
-    provider = oidc_provider(access_life=LONG)
-    verbs = Shell(tmp_path, by_browser(provider))
-    with verbs.begin("login", "it", "--no-browser") as login:
-        page, _ = finished(verbs, login, login.find(SIGN_IN_AT))
-
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert page.headers["Referrer-Policy"] == "no-referrer"
     assert page.headers["Cache-Control"] == "no-store"
 
 
-@EXIT_3_IS_OPEN
 def test_an_answer_of_another_issuer_is_refused(
     oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
@@ -174,7 +163,6 @@ def test_an_answer_of_another_issuer_is_refused(
     assert provider.token_calls("authorization_code") == []
 
 
-@EXIT_3_IS_OPEN
 def test_who_says_no_in_the_browser_is_asked_again_by_another_login_only(
     oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
@@ -192,7 +180,6 @@ def test_who_says_no_in_the_browser_is_asked_again_by_another_login_only(
     assert provider.token_calls() == []
 
 
-@EXIT_3_IS_OPEN
 def test_who_says_no_on_the_other_device_is_asked_again_by_another_login_only(
     oidc_provider: ProviderFactory, tmp_path: Path
 ) -> None:
@@ -248,7 +235,7 @@ def test_a_redirect_uri_with_a_port_is_where_the_browser_comes_back(
     assert "cannot be had (Address already in use): free it, or register" in taken.sentence
 
 
-@pytest.mark.parametrize("offline", [True, pytest.param(False, marks=EXIT_3_IS_OPEN)])
+@pytest.mark.parametrize("offline", [True, False])
 def test_offline_access_is_asked_for_with_a_prompt_and_brings_a_refresh_token(
     oidc_provider: ProviderFactory, tmp_path: Path, *, offline: bool
 ) -> None:

@@ -1,5 +1,6 @@
 """What reaches the upstream of a request: the same bytes, but for our own fields."""
 
+import asyncio
 import gzip
 
 import pytest
@@ -345,6 +346,51 @@ async def test_a_request_and_a_fin_in_one_piece_are_answered(
 ) -> None:
     async with await plain.connect() as peer:
         assert (await finish(peer, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("requests", [2, 5])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_all_whole_requests_before_a_fin_are_answered(
+    plain: Proxy, upstream: Upstream, requests: int, version: str
+) -> None:
+    async def after_the_fin(peer: Peer, _: object) -> None:
+        await closed.wait()
+        await asyncio.sleep(0)
+        await peer.send(OK)
+
+    closed = asyncio.Event()
+    upstream.act = after_the_fin
+    earlier, last = plain.request(b"/earlier"), plain.request(b"/last", b"Connection: close")
+    if version == "1.0":
+        earlier = last = b"GET /last HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(earlier * (requests - 1), last)
+        peer.writer.write_eof()
+        await upstream.until(lambda: bool(upstream.requests))
+        closed.set()
+        answers = await peer.reader.read()
+    assert answers.count(b"\r\n\r\nok") == requests
+    assert upstream.requests[-1].target == b"/last"
+
+
+async def test_a_last_request_with_a_body_is_answered_after_a_fin(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    body = b"x" * 100_000
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        close = b"Connection: close"
+        await peer.send(plain.request(), plain.request(b"/", close, method=b"POST", body=body))
+        peer.writer.write_eof()
+        assert (await peer.reader.read()).count(b"\r\n\r\nok") == 2
+    assert upstream.requests[1].body == body
+
+
+async def test_a_kept_connection_ends_when_the_caller_closes_its_side(plain: Proxy) -> None:
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert (await peer.answer()).body == b"ok"
+        peer.writer.write_eof()
+        assert await peer.reader.read() == b""
 
 
 async def test_others_have_gone_when_they_close_their_side(

@@ -47,6 +47,9 @@ REFUSED = [
     ),
     (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 405, "method_not_allowed"),
     (b"TRACE / HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 405, "method_not_allowed"),
+    (b"TRACK / HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 405, "method_not_allowed"),
+    (b"TRACK /'a HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 405, "method_not_allowed"),
+    (b"TRACKS / HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 501, "not_implemented"),
     (b"GET /a/../../b HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 400, "bad_request"),
     (b"GET /a/%2e%2e/%2e%2e/b HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 400, "bad_request"),
     (b"GET /\xe9 HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n", 400, "bad_request"),
@@ -84,6 +87,8 @@ REFUSED = [
     ),
     (b"GET /a HTTP/2.0\r\nHost: AUTHORITY\r\n\r\n", 505, "version_not_supported"),
     (b"GET /a HTTP/0.9\r\nHost: AUTHORITY\r\n\r\n", 505, "version_not_supported"),
+    (b"GET /a HTTP/1.2\r\nHost: AUTHORITY\r\n\r\n", 505, "version_not_supported"),
+    (b"GET /a HTTP/3.0\r\nHost: AUTHORITY\r\n\r\n", 505, "version_not_supported"),
 ]
 
 
@@ -108,7 +113,56 @@ async def test_what_is_refused_gets_its_code_and_nothing_reaches_the_upstream(
             await peer.send(below_a.request(b"/a"))
             assert (await peer.answer()).body == b"ok"
     assert (answer.status, problem(answer)["code"]) == (status, code)
+    assert below_a.served[0].code == code
+    assert bool(answer.values(b"allow")) is (status == 405)
     assert upstream.connections == (0 if closes else 1)
+
+
+def fields(size: int) -> bytes:
+    """A head's fields, of that many bytes of names and values at least, none of them large."""
+    return b"".join(b"X-%03d: %b\r\n" % (number, b"x" * 1000) for number in range(size // 1005 + 1))
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+async def test_a_head_is_too_large_where_all_its_fields_together_are(
+    plain: Proxy, upstream: Upstream, pieces: int
+) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: " + plain.authority + b"\r\n"
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(head, fields(60 << 10), b"\r\n")
+        assert (await peer.answer()).status == 200
+        large = head + fields(66 << 10) + b"\r\n"
+        for at in range(pieces):
+            await peer.send(large[at * len(large) // pieces : (at + 1) * len(large) // pieces])
+            await asyncio.sleep(0.01)
+        answer = await peer.answer()
+        assert (answer.status, problem(answer)["code"]) == (431, "head_too_large")
+        await peer.ended()
+    assert len(upstream.requests) == 1
+
+
+async def test_a_head_without_an_end_is_too_large_when_it_has_become_so(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(b"GET / HTTP/1.1\r\nHost: " + plain.authority + b"\r\n")
+        for _ in range(5):
+            await peer.send(fields(15 << 10))
+            await asyncio.sleep(0.01)
+        answer = await peer.answer()
+        assert (answer.status, problem(answer)["code"]) == (431, "head_too_large")
+        await peer.ended()
+    assert upstream.connections == 0
+
+
+async def test_a_large_body_is_no_large_head(plain: Proxy, upstream: Upstream) -> None:
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        for _ in range(3):
+            await peer.send(plain.request(b"/", b"Content-Length: 300000", method=b"POST"))
+            for _ in range(10):
+                await peer.send(b"x" * 30_000)
+                await asyncio.sleep(0.001)
+            assert (await peer.answer()).body == b"ok"
 
 
 async def test_a_refused_body_is_not_read_as_the_next_request(

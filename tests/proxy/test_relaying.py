@@ -64,6 +64,12 @@ async def test_fields_of_64_kib_go_through(plain: Proxy, upstream: Upstream) -> 
     assert (await plain.ask()).fields[:-1] == fields
 
 
+async def test_other_spellings_of_the_framing_stop_here(plain: Proxy, upstream: Upstream) -> None:
+    fields = [(b"Content_Length", b"5"), (b"transfer_encoding", b"chunked"), (b"X_A", b"1")]
+    upstream.reply = answer(b"ok", fields=fields)
+    assert (await plain.ask()).fields == [(b"X_A", b"1"), (b"Content-Length", b"2")]
+
+
 async def test_hop_by_hop_fields_and_what_connection_names_stop_here(
     plain: Proxy, upstream: Upstream
 ) -> None:
@@ -218,6 +224,18 @@ async def test_informational_answers_are_skipped(plain: Proxy, upstream: Upstrea
         b"HTTP/1.1 200 OK\r\nX-A: a\rX-B: b\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 O\x7fK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nX A: 1\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX-A : 1\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nConnection\t: x\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX(A): 1\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 103 Early Hints\r\nX-A : 1\r\n\r\n" + OK,
+        b"HTTP/1.1 000 N\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 099 N\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 1000 N\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nX-A: " + b"x" * (65 << 10) + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 600 + b"\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Proxy
+from tests.conftest import Proxy, Serving
 from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream, chunked
 from tokenproxy.events import TokenRenewed
 from tokenproxy.testing import Issuer
@@ -216,6 +216,128 @@ async def test_an_upstream_that_answers_before_it_has_the_body_and_closes_is_hea
         answer = await peer.answer()
         await sending
     assert (answer.status, answer.body) == (413, b"big")
+
+
+# -- the upstream that has said all before it has heard all ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_an_upstream_that_answers_well_and_goes_on_reading_gets_the_whole_body(
+    plain: Proxy, upstream: Upstream, reply: bytes, framing: str
+) -> None:
+    async def at_once(peer: Peer) -> None:
+        for _ in range(2):
+            head = await peer.head()
+            await peer.send(reply)
+            body = await (peer.chunks() if b"chunked" in head else peer.reader.readexactly(6))
+            got.append(body)
+
+    got: list[bytes] = []
+    upstream.meet = at_once
+    first, rest = b"first", b"!"
+    field = b"Content-Length: 6"
+    if framing == "chunked":
+        first, rest = b"5\r\nfirst\r\n", b"1\r\n!\r\n0\r\n\r\n"
+        field = b"Transfer-Encoding: chunked"
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        for _ in range(2):
+            await peer.send(plain.request(b"/", field, method=b"POST"), first)
+            answer = await peer.answer()
+            assert answer.status // 100 == 2
+            await peer.send(rest)
+        await upstream.all_gone()
+    assert got == [b"first!"] * 2
+    assert upstream.connections == 1
+    assert [(served.bytes_in, served.complete) for served in plain.served] == [(6, True)] * 2
+
+
+async def test_a_body_that_is_no_longer_wanted_is_not_sent_on(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    async def at_once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 413 No\r\nContent-Length: 3\r\n\r\nbig")
+        got.append(await peer.reader.read())
+
+    got: list[bytes] = []
+    upstream.meet = at_once
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(plain.request(b"/", b"Content-Length: 6", method=b"POST"), b"first")
+        assert (await peer.answer()).body == b"big"
+        await upstream.all_gone()
+        await peer.send(b"!", plain.request(b"/nowhere", b"Host: twice"))
+        assert (await peer.answer()).status == 400
+    assert got[0] in {b"", b"first"}
+
+
+async def test_an_upstream_that_answers_well_and_hangs_up_ends_the_request(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    async def at_once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK)
+        await heard.wait()
+        peer.close()
+
+    heard = asyncio.Event()
+    upstream.meet = at_once
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(plain.request(b"/", b"Content-Length: 6", method=b"POST"), b"first")
+        assert (await peer.answer()).body == b"ok"
+        heard.set()
+        await upstream.all_gone()
+        await peer.send(b"!", plain.request(b"/nowhere", b"Host: twice"))
+        assert (await peer.answer()).status == 400
+    assert [served.status for served in plain.served] == [200, 400]
+
+
+async def test_a_caller_that_leaves_with_its_answer_takes_the_rest_of_its_body_with_it(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    async def at_once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK)
+        got.append(await peer.reader.read())
+
+    got: list[bytes] = []
+    upstream.meet = at_once
+    async with await plain.connect() as peer, asyncio.timeout(5):
+        await peer.send(plain.request(b"/", b"Content-Length: 6", method=b"POST"), b"first")
+        assert (await peer.answer()).body == b"ok"
+        peer.close()
+        await upstream.all_gone()
+    assert got == [b"first"]
+
+
+async def test_silence_after_an_early_answer_does_not_end_what_is_asked_next(
+    serving: Serving, upstream: Upstream
+) -> None:
+    async def early_then_late(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK)
+        await peer.reader.readexactly(6)
+        await peer.head()
+        await asyncio.sleep(0.2)
+        await peer.send(OK)
+
+    timeouts = {"idle": 0.1, "response_head": None}
+    proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": timeouts}]})
+    upstream.meet = early_then_late
+    async with await proxy.connect() as peer, asyncio.timeout(5):
+        await peer.send(proxy.request(b"/", b"Content-Length: 6", method=b"POST"), b"first")
+        assert (await peer.answer()).body == b"ok"
+        await peer.send(b"!", proxy.request())
+        assert (await peer.answer()).body == b"ok"
+    assert upstream.connections == 1
 
 
 async def test_an_answer_may_begin_while_the_body_is_still_coming(

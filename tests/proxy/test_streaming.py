@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -298,6 +298,82 @@ async def test_an_upstream_that_does_not_answer_in_time_is_504(
     assert proxy.served[0].seconds >= 0.05
     await upstream.all_gone()
     assert len(upstream.requests) == 1
+
+
+def early(*codes: int, every: float = 0.0) -> Callable[[Peer, Message], Awaitable[None]]:
+    """Sends answers that are not the last, and no other."""
+
+    async def act(peer: Peer, _: Message) -> None:
+        for code in codes:
+            await peer.send(b"HTTP/1.1 %d Early\r\n\r\n" % code)
+            await asyncio.sleep(every)
+        await peer.ended()
+
+    return act
+
+
+async def head_byte_by_byte(peer: Peer, _: Message) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+        await peer.send(bytes([byte]))
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(early(100), id="100"),
+        pytest.param(early(103), id="103"),
+        pytest.param(early(*[102] * 1000, every=0.01), id="102 again and again"),
+        pytest.param(head_byte_by_byte, id="byte by byte"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"hi"])
+async def test_nothing_but_the_head_of_the_answer_proper_is_one(
+    serving: Serving,
+    upstream: Upstream,
+    act: Callable[[Peer, Message], Awaitable[None]],
+    body: bytes,
+) -> None:
+    proxy = await serving(route(upstream, response_head=0.1))
+    upstream.act = act
+    async with asyncio.timeout(5):
+        answer = await proxy.ask(method=b"POST", body=body)
+        assert (answer.status, proxy.served[0].code) == (504, "upstream_timeout")
+        await upstream.all_gone()
+    assert len(upstream.requests) == 1
+
+
+async def test_an_early_answer_does_not_start_the_time_of_a_head_while_the_body_is_coming(
+    serving: Serving, upstream: Upstream
+) -> None:
+    async def take(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await peer.reader.readexactly(4)
+        await peer.send(OK)
+
+    proxy = await serving(route(upstream, response_head=0.1, idle=0.1))
+    upstream.meet = take
+    async with await proxy.connect() as peer:
+        await peer.send(proxy.request(b"/", b"Content-Length: 4", method=b"POST"))
+        await asyncio.sleep(0.25)
+        await peer.send(b"body")
+        assert (await peer.answer()).body == b"ok"
+
+
+async def test_the_time_for_a_head_is_over_with_the_head(
+    serving: Serving, upstream: Upstream
+) -> None:
+    async def two_pieces(peer: Peer, _: Message) -> None:
+        await peer.send(OK[:-2])
+        await asyncio.sleep(0.15)
+        await peer.send(OK[-2:])
+
+    proxy = await serving(route(upstream, response_head=0.1, idle=1))
+    upstream.act = two_pieces
+    for _ in range(2):
+        assert (await proxy.ask()).body == b"ok"
+    assert upstream.connections == 1
 
 
 async def test_a_long_poll_may_take_as_long_as_it_likes(

@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tokenproxy.config.process import Process
 from tokenproxy.errors import ListenError
 from tokenproxy.server import listeners
 from tokenproxy.server.listeners import BACKLOG, bind
@@ -126,6 +128,48 @@ def test_a_unix_socket_is_for_its_owner_whatever_the_umask(tmp_path: Path, mask:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert connects(str(path))
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "mode"), [("?mode=0660", 0o660), ("?mode=666", 0o666), ("?mode=0600", 0o600)]
+)
+@pytest.mark.parametrize("mask", [0o000, 0o777])
+def test_a_unix_socket_has_the_mode_that_was_asked_for_from_the_start(
+    tmp_path: Path, query: str, mode: int, mask: int
+) -> None:
+    path = tmp_path / "s"
+    with umask(mask), closing(bind(f"unix:{path}{query}")) as bound:
+        assert bound.url == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert connects(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("unix:/s?mode=0990", "takes a mode after its '?' and nothing else"),
+        ("unix:/s?mode=", "takes a mode after its '?' and nothing else"),
+        ("unix:/s?mode=01777", "takes a mode after its '?' and nothing else"),
+        ("unix:/s?mode=0660&owner=anna", "takes a mode after its '?' and nothing else"),
+        ("unix:/s?owner=anna", "takes a mode after its '?' and nothing else"),
+        ("unix:/s?", "takes a mode after its '?' and nothing else"),
+        ("unix:/a\0b", "must not hold a NUL byte"),
+        ("unix:s?mode=0660", "must be an absolute path"),
+    ],
+)
+def test_what_is_wrong_with_the_address_of_a_unix_socket_is_a_sentence(
+    address: str, what: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(what)):
+        Process.model_validate({"listen": address})
+    with pytest.raises(ListenError, match="cannot listen on"):
+        bind(address)
+
+
+def test_a_mode_is_part_of_a_good_address() -> None:
+    address = "unix:/run/s?mode=0660"
+    assert Process.model_validate({"listen": address}).listen == (address,)
 
 
 def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
@@ -38,22 +39,19 @@ Format = Literal["auto", "console", "json"]
 
 SERVED = RequestServed("shop", "GET", "/items", 200, 0.01234, 0, 12, replayed=False, code=None)
 REFUSED = RequestServed("shop", "GET", "/items", 503, 15.0, 0, 99, replayed=False, code="no_token")
+SHOWN = {
+    "route": "shop",
+    "method": "GET",
+    "path": "/items",
+    "status": 200,
+    "ms": 12.3,
+    "bytes_in": 0,
+    "bytes_out": 12,
+    "replayed": False,
+}
 EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
-    (
-        SERVED,
-        "info",
-        "request",
-        {
-            "route": "shop",
-            "method": "GET",
-            "path": "/items",
-            "status": 200,
-            "ms": 12.3,
-            "bytes_in": 0,
-            "bytes_out": 12,
-            "replayed": False,
-        },
-    ),
+    (SERVED, "info", "request", SHOWN),
+    (replace(SERVED, complete=False), "info", "request", {**SHOWN, "incomplete": True}),
     (
         TokenRenewed("shop", "ba7816bf", 0.2, 3599.96),
         "info",

@@ -44,7 +44,9 @@ NO_TOKEN = "holds a character that no token may have (a space or line break?)"
 NO_FIELD_VALUE = "holds a line break or control character, which no header may have"
 NO_HEADER = "is no name: use letters, digits, '-' and '_'"
 NO_PATH = "must be names with dots between them, as in data.accessToken"
-NO_CREDENTIAL = "is no name for a credential: use lower-case letters, digits, '_' and '-', 64 at most"
+NO_CREDENTIAL = (
+    "is no name for a credential: use lower-case letters, digits, '_' and '-', 64 at most"
+)
 NO_DURATION = "must be a duration such as 500ms, 30s, 5m or 24h"
 NO_SIZE = "must be a size such as 512, 64KiB or 10MiB"
 

@@ -97,7 +97,10 @@ def test_a_header_that_only_looks_like_one_of_those_does(header: str) -> None:
         ({"cookie": ""}, f"inject.cookie: {NO_NAME}"),
         ({"cookie": "a=b"}, f"inject.cookie: {NO_NAME}"),
         ({"cookie": "a;b"}, f"inject.cookie: {NO_NAME}"),
-        ({"basic": {"username": "a:b"}}, "inject.basic.username: must not hold a ':' or control characters"),
+        (
+            {"basic": {"username": "a:b"}},
+            "inject.basic.username: must not hold a ':' or control characters",
+        ),
         ({"basic": {}}, "inject.basic.username: is missing"),
         ({"basic": "anna"}, "inject.basic: must be a mapping ('key: value' lines), not text"),
         ({"headr": "X"}, "inject.headr: is not a known key (did you mean 'header'?)"),

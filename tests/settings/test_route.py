@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from tests.settings.written import read, read_route, told_of_route
-from tokenproxy.settings.route import Route, is_loopback
+from tokenproxy.settings.base import is_loopback
+from tokenproxy.settings.route import Route
 
 NO_SLASH = "must start with '/'"
 NOT_PLAIN = "must be plain: no spaces, no '?', '#', '%' or '\\'"

@@ -34,7 +34,10 @@ def test_a_store_is_a_folder_unless_its_type_says_otherwise(
         ({"type": "sqlite"}, "store.type: must be one of memory, file, keyring, redis"),
         ({"type": None}, "store.type: is missing: must be one of memory, file, keyring, redis"),
         ({"type": ["x"]}, "store.type: must be one of memory, file, keyring, redis"),
-        ({"type": "memory", "path": "/state"}, "store.path: belongs to 'type: file', and this is 'type: memory'"),
+        (
+            {"type": "memory", "path": "/state"},
+            "store.path: belongs to 'type: file', and this is 'type: memory'",
+        ),
         ({"path": 7}, "store.path: must be text: put it in quotes"),
         ({"pth": "/state"}, "store.pth: is not a known key (did you mean 'path'?)"),
     ],

@@ -56,9 +56,7 @@ async def test_a_refused_login_is_sent_again_once_the_config_is_another() -> Non
         assert scene.source.asked == [LOGIN, LOGIN]
 
 
-async def test_a_login_that_was_refused_stays_so_while_it_is_only_our_own_record_that_is_saved() -> (
-    None
-):
+async def test_a_record_of_our_own_that_is_saved_late_is_no_reason_to_try_again() -> None:
     async with stage(background=True) as scene:
         scene.store.failing = {"save"}
         scene.source.fail(NO)

@@ -4,9 +4,9 @@ import sys
 
 from tokenproxy.cli.app import app
 from tokenproxy.cli.output import complain, give_up_output, open_output
-from tokenproxy.errors import ConfigError, TokenproxyError
+from tokenproxy.errors import ConfigError, SourceRefused, TokenproxyError
 
-FAILED, WRONG_USAGE = 1, 2  # contract 2, exit codes
+FAILED, WRONG_USAGE, NEEDS_A_PERSON = 1, 2, 3  # contract 2, exit codes
 
 
 def main() -> None:
@@ -20,6 +20,6 @@ def main() -> None:
         sys.exit(WRONG_USAGE)
     except TokenproxyError as error:
         complain(str(error))
-        sys.exit(FAILED)
+        sys.exit(NEEDS_A_PERSON if isinstance(error, SourceRefused) else FAILED)
     finally:
         give_up_output()

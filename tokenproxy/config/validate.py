@@ -135,7 +135,7 @@ def _key_of(where: Where) -> Where:
 
 
 def _independent(more: Iterable[_Finding], wrong: Iterable[Where]) -> list[_Finding]:
-    """What is no consequence: a sentence that names a key in which something was left out is one."""
+    """What is no consequence: one names a key that was left out, or something in it was."""
     dropped = [_key_of(where) for where in wrong]
 
     def follows(mistake: Mistake) -> bool:

@@ -72,6 +72,7 @@ class Verbatim(web.StreamResponse):
         self._fields = fields
         self._length = length
         self._ends_with_connection = False
+        self._transport: asyncio.Transport | None = None
         self._shown: CIMultiDict[str] | None = None
 
     @property
@@ -84,6 +85,7 @@ class Verbatim(web.StreamResponse):
     async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
         writer = self._payload_writer = request.writer
         self._req = request
+        self._transport = request.transport
         await request._prepare_hook(self)  # noqa: SLF001 - as the method that this one replaces
         if self._shown is not None:
             self._fields = raw_fields(self._shown)
@@ -108,14 +110,17 @@ class Verbatim(web.StreamResponse):
         return line.encode("utf-8", "surrogateescape")
 
     def break_off(self, request: web.BaseRequest) -> None:
-        """End the connection so that nobody takes the answer for whole."""
-        transport = request.transport
-        if transport is None:
+        """End the connection so that nobody takes the answer for whole.
+
+        The transport may have been told to close by now, which it does a moment later.
+        """
+        is_lost = request.protocol._manager is None  # noqa: SLF001 - aiohttp tells nobody else
+        if self._transport is None or is_lost:
             return
         if self._ends_with_connection:
-            reset(transport)
+            reset(self._transport)
         else:
-            transport.abort()
+            self._transport.abort()
 
     def _allowed_fields(self) -> list[Header]:
         if self.status != NO_CONTENT:

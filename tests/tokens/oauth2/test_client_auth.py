@@ -4,7 +4,7 @@ from urllib.parse import unquote_plus
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokens.oauth2.asking import KEY, SECRET, claims_of, pem, public_pem
@@ -52,6 +52,7 @@ def test_basic_is_form_encoded_and_then_base64(client_id: str, secret: str, code
     assert (word, base64.b64decode(text).decode()) == ("Basic", coded)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
 def test_basic_can_be_read_back_whatever_it_holds(client_id: str, secret: str) -> None:
     header = basic(client_id, secret)

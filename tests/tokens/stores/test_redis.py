@@ -482,13 +482,14 @@ async def test_a_failover_is_followed_and_noticed_by_those_who_watch(
     making: Making, own_redis: RedisServer, name: str
 ) -> None:
     with RedisServer("--replicaof", "127.0.0.1", str(own_redis.port)) as replica:
-        await _until(lambda: own_redis.ask("WAIT", 1, 100) == 1)
+        await _until(lambda: own_redis.ask("INFO", "REPLICATION")["connected_slaves"] == 1)
         with SentinelServer(own_redis) as sentinel:
             store = making(sentinel.url, clock=_Hasty()).open(KEY)
             await store.save(OLD, after=0, lease=None)
             async with asyncio.timeout(PATIENCE), aclosing(store.watch()) as changes:
                 await anext(changes)
                 await _until(lambda: _knows(sentinel, replica))
+                await _until(lambda: replica.ask("HEXISTS", name, "record") == 1)
                 own_redis.kill()
                 await anext(changes)
             assert await store.load() == OLD

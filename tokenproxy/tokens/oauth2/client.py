@@ -87,16 +87,18 @@ class TokenClient:
         """Post a form with the client's authentication. Raises SourceUnavailable.
 
         An issuer that wants a nonce in the proof tells it, and is asked once more (RFC 9449 8).
+        An assertion is made out to the token endpoint wherever it goes: all issuers know that.
         """
-        request, answer = await self._send(url, form, key)
+        audience = (await self.endpoints()).token
+        request, answer = await self._send(url, form, audience, key)
         if key is not None and _wants_nonce(answer):
-            request, answer = await self._send(url, form, key)
+            request, answer = await self._send(url, form, audience, key)
         return request, answer
 
     async def _send(
-        self, url: str, form: Pairs, key: Secret | None
+        self, url: str, form: Pairs, audience: str, key: Secret | None
     ) -> tuple[TokenRequest, TokenAnswer]:
-        request = self._request(url, form, key)
+        request = self._request(url, form, audience, key)
         try:
             answer = await self._endpoint.send(request)
         except SourceUnavailable:
@@ -106,9 +108,9 @@ class TokenClient:
             self._binding.nonces.learn(url, answer.dpop_nonce)
         return request, answer
 
-    def _request(self, url: str, form: Pairs, key: Secret | None) -> TokenRequest:
+    def _request(self, url: str, form: Pairs, audience: str, key: Secret | None) -> TokenRequest:
         now = self._clock.now().wall
-        proof = self._authenticate(audience=url, now=now)
+        proof = self._authenticate(audience=audience, now=now)
         headers = {"Content-Type": FORM, "Accept": "application/json"}
         if proof.authorization is not None:
             headers["Authorization"] = proof.authorization

@@ -27,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from tokenproxy.errors import ConfigError
+from tokenproxy.errors import ConfigError, Problem
 
 CONNECT_TIMEOUT = 2.0
 ANSWER_TIMEOUT = 2.0
@@ -35,6 +35,10 @@ SENTINEL_TIMEOUT = 1.0  # one that hangs must leave time to ask the next
 SENTINEL_PORT = 26379
 ONCE_MORE = 1  # a connection that died unnoticed is found out by the command that fails on it
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
+NO_URL = (
+    "is not the URL of a Redis: its ports and database must be numbers, its query may only hold "
+    "settings of redis-py, and '/', '?', '#' and '@' in a password must be percent-encoded"
+)
 
 Options = dict[str, Any]
 
@@ -66,11 +70,7 @@ def open_server(url: str) -> Server:
         return _behind_sentinels(parts) if parts.scheme == "sentinel" else _direct(url, parts)
     except (TypeError, ValueError, RedisError):
         # Its text may quote the part of a password that was taken for a port or a setting.
-        raise ConfigError(
-            "store.url: is not a URL of a Redis: its ports and database must be numbers, its query "
-            "may only hold settings of redis-py, and '/', '?', '#' and '@' in a password must be "
-            "percent-encoded"
-        ) from None
+        raise ConfigError([Problem("store.url", NO_URL)]) from None
 
 
 def _refuse_strays(parts: SplitResult) -> None:

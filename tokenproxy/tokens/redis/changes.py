@@ -94,6 +94,7 @@ class Changes:
             try:
                 await self._hear(subscription)
             except ResponseError as error:
+                self._stands = False
                 self._refused = trouble(self._server.place, error)
                 self._tell_all()
                 return

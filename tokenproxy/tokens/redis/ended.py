@@ -18,8 +18,8 @@ CANCEL_AGAIN = 0.1  # seconds until a cancellation counts as swallowed
 async def ended(work: Coroutine[Any, Any, T], *, cancels: bool) -> T:
     """The result of `work`, which has ended when this returns or raises.
 
-    A caller who is cancelled meanwhile has his CancelledError, once `work` has ended; `cancels`
-    says whether it is cancelled with him, or goes on to its own end.
+    A caller who is cancelled meanwhile has the CancelledError then, in any case; `cancels` says
+    whether `work` is cancelled too, or goes on to its own end.
     """
     task = spawn(work, name="ask redis")
     cancellation: asyncio.CancelledError | None = None

@@ -112,7 +112,7 @@ class _Names:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What stands in Redis, as it was read; `record` is empty where `content` is no record."""
+    """What stands in Redis, as it was read; `content` is empty where nothing does."""
 
     content: bytes
     record: Record
@@ -139,7 +139,7 @@ class RedisStore:
         self._changes = changes
 
     async def load(self) -> Record:
-        """The record as it stands; an empty one where there is none, or none that can be read."""
+        """The record as it stands; `Record()` for none, `LOST` for one that cannot be read."""
         return (await self._read()).record
 
     async def save(self, record: Record, *, after: int, lease: Lease | None) -> Saved | Conflict:
