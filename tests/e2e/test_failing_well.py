@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,43 @@ def test_a_config_that_is_not_there_is_one_sentence(tmp_path: Path, verb: str) -
     assert "tokenproxy.yaml" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("can_login", [True, False], ids=["with a login", "without"])
+def test_an_issuer_that_hangs_then_fails_costs_eight_calls_and_no_refresh_token(
+    proxy: ProxyFactory, can_login: bool
+) -> None:
+    """Ten seconds each: 200 requests meanwhile, and then all is as before, with nobody's help."""
+    issuer = Issuer(access_life=60)
+    with running(issuer), running(Api(issuer)) as api:
+        first = requests.post(
+            f"{issuer.url}/api/token/",
+            json={"username": "demo", "password": "demo-password"},
+            timeout=10,
+        ).json()
+        told = config(issuer, api)
+        shop = told["credentials"]["shop"]
+        shop["refresh_token"] = first["refresh"]
+        if not can_login:
+            del shop["username"], shop["password"]
+        issuer.fail_next(1000, faults.Hang(60))
+        calls = len(issuer.calls)
+        program = proxy(told)
+
+        with ThreadPoolExecutor(50) as pool:
+            url = f"{program.url}/items/"
+            asking = [pool.submit(requests.get, url, timeout=60) for _ in range(200)]
+            time.sleep(10)
+            issuer.recover()
+            issuer.fail_next(1000, faults.SERVER_ERROR)
+            time.sleep(10)
+            issuer.recover()
+            statuses = {asked.result().status_code for asked in asking}
+        assert len(issuer.calls) - calls <= 8
+        assert statuses == {503}
+
+        until(lambda: requests.get(url, timeout=60).status_code == 200)
+        assert issuer.refused_refreshes == 0
+        assert {request.authorized for request in api.requests} == {True}
