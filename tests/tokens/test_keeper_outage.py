@@ -268,3 +268,17 @@ async def test_a_rotated_answer_that_was_lost_is_asked_for_again_and_the_refusal
         assert scene.source.asked == [RENEW, RENEW, LOGIN]
         await scene.clock.advance(LIFE - WINDOW - 2)
         assert scene.source.asked == [RENEW, RENEW, LOGIN]
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_nobody_a_token() -> None:
+    async with stage() as scene:
+        scene.store.needs_lock = True
+        keeper = await scene.keeper()
+        scene.store.failing = {"lock"}
+        waiting = crowd(keeper, 5)
+        await scene.clock.advance(0.3)
+        assert not any(task.done() for task in waiting)
+        scene.store.failing = set()
+        await scene.clock.advance(0.2)
+        assert {name(task.result()) for task in waiting} == {"access-1"}
+        assert len(scene.source.calls) == 1

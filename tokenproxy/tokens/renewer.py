@@ -30,6 +30,7 @@ from tokenproxy.tokens.token import Granted, Record, Setback, Token, Unusable
 from tokenproxy.tokens.vault import Vault
 
 RESCUE_SPACING = 300.0  # contract 3.3.6
+STORE_PAUSES = (0.1, 0.3, 0.9)  # seconds between tries to reach a store that cannot be reached
 ASKING_SPACING = 1.0  # a source whose tokens are dead on arrival is asked once a second
 
 
@@ -86,17 +87,26 @@ class Renewer:
             SourceUnavailable: the store did not let us ask.
         """
         await self._keep_apart()
-        began = self._clock.now()
+        for pause in STORE_PAUSES:
+            try:
+                return await self._renew(forced=forced)
+            except StoreError:  # nothing has been asked yet; a Redis that restarts is soon back
+                await self._clock.sleep(pause)
         try:
-            async with self._vault.locked() as lease:
-                record = await self._newest()
-                self._find(record)
-                if forced:
-                    self._refusals.forget()
-                if forced or self._is_called_for():
-                    return await self._ask(record, lease, began)
+            return await self._renew(forced=forced)
         except StoreError as error:
             raise SourceUnavailable(f"credential '{self._name}': {error}") from error
+
+    async def _renew(self, *, forced: bool) -> Event | None:
+        """Within the lock. Raises StoreError where the store does not let us ask."""
+        began = self._clock.now()
+        async with self._vault.locked() as lease:
+            record = await self._newest()
+            self._find(record)
+            if forced:
+                self._refusals.forget()
+            if forced or self._is_called_for():
+                return await self._ask(record, lease, began)
         return None
 
     def _is_called_for(self) -> bool:

@@ -123,7 +123,7 @@ class Discovery:
         return value
 
     def _is_safe(self, url: str) -> bool:
-        """Whether a secret may go there: from an issuer on https never beyond this machine by http."""
+        """Whether a secret may go there: not from https to http beyond this machine."""
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
