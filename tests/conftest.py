@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.wire import LIMIT, Message, Peer, Upstream, answer
 from tokenproxy.clock import Moment, SystemClock
@@ -21,6 +22,9 @@ from tokenproxy.runtime import World
 from tokenproxy.server.serve import serve
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing import Api, Issuer
+
+settings.register_profile("a loaded machine", deadline=None)
+settings.load_profile("a loaded machine")
 
 STATIC = {"type": "static", "token": "the-token"}
 

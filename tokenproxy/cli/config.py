@@ -7,7 +7,6 @@ import typer
 
 from tokenproxy.cli.output import warn
 from tokenproxy.config.load import Loaded, find_config, load_config
-from tokenproxy.config.model import Config
 from tokenproxy.environment import variables
 
 ConfigOption = Annotated[
@@ -20,12 +19,6 @@ ConfigOption = Annotated[
         help="The config file; else ./tokenproxy.yaml, else ./config.yaml.",
     ),
 ]
-
-
-def read_config(path: Path | None) -> tuple[Path, Config]:
-    """Load the config and print its warnings. Raises ConfigError."""
-    found, loaded = load(path)
-    return found, loaded.config
 
 
 def load(path: Path | None) -> tuple[Path, Loaded]:

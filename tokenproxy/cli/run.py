@@ -1,11 +1,15 @@
 """`tokenproxy run`: serve."""
 
-from tokenproxy.cli.config import ConfigOption, read_config
+from tokenproxy.cli.config import ConfigOption, load
 from tokenproxy.cli.output import say
+from tokenproxy.errors import ConfigError
 from tokenproxy.server.serve import run as serve
 
 
 def run(config: ConfigOption = None) -> None:
     """Serve the routes of a config file until told to stop."""
-    _, loaded = read_config(config)
-    serve(loaded, say)
+    _, loaded = load(config)
+    try:
+        serve(loaded.config, say)
+    except ConfigError as error:
+        raise loaded.placed(error) from error
