@@ -11,6 +11,22 @@
 
 `certain` is a request that carried a password or a client secret (trying it again trips
 lockouts), or one behind which the config holds a login to fall back to.
+
+What happens next (contract 3.3.6), in `tokens.renewal` and `tokens.renewer`:
+
+| ruling   | of a renewal                               | of a login                              |
+|----------|--------------------------------------------|-----------------------------------------|
+| GRANTED  | stored, then used                          | the same                                |
+| REFUSED  | the refresh token is forgotten, the login  | not sent again, by no process, until    |
+|          | tried; without one a person is needed      | config or store change: a person        |
+| DOUBTFUL | tried again after a pause; the third in a  | the same                                |
+|          | row is REFUSED                             |                                         |
+| BUSY     | tried again at once, `retries` times, then | the same                                |
+|          | after a pause, never before Retry-After    |                                         |
+| PASSING  | tried again after a pause; once in five    | tried again after a pause               |
+|          | minutes, while no token is good, the login |                                         |
+
+A token that is still good goes on being used meanwhile.
 """
 
 from dataclasses import dataclass
