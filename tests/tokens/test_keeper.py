@@ -4,7 +4,18 @@ import asyncio
 
 import pytest
 
-from tests.tokens.acting import DOWN, LIFE, LOGIN, RENEW, WINDOW, crowd, name, stage, state_of
+from tests.tokens.acting import (
+    DOWN,
+    LIFE,
+    LOGIN,
+    RENEW,
+    WINDOW,
+    FussyStore,
+    crowd,
+    name,
+    stage,
+    state_of,
+)
 from tokenproxy.errors import SourceRefused, SourceUnavailable
 from tokenproxy.events import LoginRequired, RenewalFailed, TokenRejected, TokenRenewed
 from tokenproxy.tasks import spawn
@@ -80,6 +91,7 @@ async def test_whoever_asks_as_a_renewal_ends_does_not_spin_until_it_has_settled
         task.add_done_callback(keeper._flight._settle)
 
         assert name(await first) == "access-1"
+        await scene.settle()
         await asyncio.gather(*late)
         assert len(late) == len(scene.source.calls) == 1
 
@@ -324,6 +336,7 @@ async def test_a_clock_that_was_set_or_stood_costs_at_most_one_renewal_more(
     async with stage(background=background) as scene:
         keeper = await scene.keeper()
         await keeper.get()
+        await scene.settle()
         scene.clock.jump(wall=jump)
 
         held = keeper.peek() or await keeper.get()
@@ -385,3 +398,17 @@ def _record(granted: Granted) -> Record:
 
 def stored_name(token: Token | None) -> str | None:
     return None if token is None else token.access.reveal()
+
+
+async def test_whoever_waits_for_the_lock_leaves_it_alone_once_another_has_renewed() -> None:
+    async with stage(background=True) as scene:
+        holder = scene.stores.open("shop")
+        async with holder.lock():
+            keepers = [await scene.keeper(store=FussyStore(scene.stores)) for _ in range(3)]
+            await scene.settle()
+            assert all(keeper._flight._task is not None for keeper in keepers)
+            await holder.save(_record(scene.source.grant()), after=0, lease=None)
+            await scene.settle()
+            assert {name(keeper.peek()) for keeper in keepers} == {"access-1"}
+            assert all(keeper._flight._task is None for keeper in keepers)
+        assert scene.source.calls == []

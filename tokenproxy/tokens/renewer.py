@@ -4,9 +4,11 @@ Within the store's lock the record is read again before the source is asked: ano
 may have renewed meanwhile. What the source gives is stored before it is used.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from tokenproxy.clock import Clock, Moment
 from tokenproxy.errors import SourceRefused, SourceUnavailable, StoreError
@@ -20,7 +22,7 @@ from tokenproxy.events import (
     TokenTakenUp,
 )
 from tokenproxy.settings.refresh import Refresh
-from tokenproxy.tasks import Bell
+from tokenproxy.tasks import Bell, cancelled, spawn
 from tokenproxy.tokens.flight import setback
 from tokenproxy.tokens.renewal import Refusals, Renewal
 from tokenproxy.tokens.slot import Slot
@@ -67,6 +69,7 @@ class Renewer:
         self._changed = changed
         self._refusals = Refusals()
         self._rooted = False
+        self._has_lock = False
         self._last_asked: Moment | None = None
         self._known_setback: Setback | None = None
         self._rescued_at = 0.0
@@ -98,9 +101,32 @@ class Renewer:
             raise SourceUnavailable(f"credential '{self._name}': {error}") from error
 
     async def _renew(self, *, forced: bool) -> Event | None:
-        """Within the lock. Raises StoreError where the store does not let us ask."""
+        """Renew within the lock, unless a token turns up while others have it.
+
+        A thousand replicas that are due together would else take the lock one after the other,
+        only to see that nothing is left to do. Raises StoreError.
+        """
+        if forced:
+            return await self._renew_locked(forced=True)
+        self._has_lock = False
+        work = spawn(self._renew_locked(forced=False), name=f"renew {self._name} in the lock")
+        try:
+            while not work.done():
+                change = self._changed.next_ring
+                if not self._has_lock and not self._is_called_for():
+                    return None
+                waiting: set[asyncio.Future[Any]] = {work, change}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return work.result()
+        finally:
+            await cancelled(work)
+            work.cancelled() or work.exception()  # has been seen
+
+    async def _renew_locked(self, *, forced: bool) -> Event | None:
+        """Look again, then ask. Raises StoreError where the store does not let us ask."""
         began = self._clock.now()
         async with self._vault.locked() as lease:
+            self._has_lock = True
             record = await self._newest()
             self._find(record)
             if forced:
