@@ -133,6 +133,7 @@ def _setback(fields: object) -> Setback | None:
         not_before=_seconds(fields.get("not_before")) or 0.0,
         rescued_at=_seconds(fields.get("rescued_at")) or 0.0,
         login_refused=_text(fields.get("login_refused")),
+        seed_refused=_text(fields.get("seed_refused")),
     )
 
 

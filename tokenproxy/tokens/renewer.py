@@ -69,6 +69,7 @@ class Renewer:
         self._changed = changed
         self._refusals = Refusals()
         self._rooted = False
+        self._replaced: Record | None = None  # what stands where our first token is to go
         self._has_lock = False
         self._last_asked: Moment | None = None
         self._known_setback: Setback | None = None
@@ -176,17 +177,17 @@ class Renewer:
         try:
             return self._ours(await self._vault.load())
         except StoreError as error:
-            if self._source.seed is not None and not self._vault.was_read:
+            seed = self._source.seed
+            if seed is not None and seed.is_refresh_token and not self._vault.was_read:
                 raise
             self._observe(StoreTrouble(self._name, str(error)))
             return self._ours(self._vault.known)
 
     def _ours(self, record: Record) -> Record:
         """The record as it is for these settings."""
-        record = self._planted(record)
         if record.setback is not None and record.setback.config != self._config():
             record = replace(record, setback=None)
-        return record
+        return self._planted(record)
 
     def _planted(self, record: Record) -> Record:
         """The record, begun anew where the config holds another first token.
@@ -194,15 +195,23 @@ class Renewer:
         Only until ours has been seen in the store: a process with a later config may put its
         own in place then, and whoever would put ours back would send what has been replaced.
         Where a record was lost, ours may have been replaced too, and nobody can tell.
+
+        What was there is replaced by a success alone: a first token that is refused may be a
+        mistake, and whoever takes it back goes on with what there was.
         """
+        self._replaced = None
         seed = self._source.seed
         if seed is None or self._rooted:
             return record
         if record.seed == seed.token.label:
             self._rooted = True
             return record
-        refresh = seed.token if seed.is_refresh_token and not record.lost else None
-        return Record(record.generation, refresh=refresh, seed=seed.token.label)
+        self._replaced = record
+        setback = record.setback
+        is_refused = setback is not None and setback.seed_refused == seed.token.label
+        is_of_use = seed.is_refresh_token and not record.lost and not is_refused
+        refresh = seed.token if is_of_use else None
+        return Record(record.generation, refresh=refresh, seed=seed.token.label, setback=setback)
 
     def _find(self, record: Record) -> None:
         """Take up what somebody else may have put into the store."""
@@ -258,9 +267,8 @@ class Renewer:
     async def _forget(self, course: "_Course", refusal: SourceRefused, lease: Lease | None) -> None:
         """A refresh token that was refused is never sent again, by us or by another process."""
         if course.record.refresh is not None:
-            left = replace(course.record, refresh=None)
-            course.record = await self._vault.save(self._with(left, str(refusal)), lease)
-            self._slot.take_up(course.record, self._clock.now())
+            course.record = replace(course.record, refresh=None)
+            await self._save_setback(course, self._with(course.record, str(refusal)), lease)
 
     async def _fail(
         self, course: "_Course", error: SourceUnavailable | SourceRefused, lease: Lease | None
@@ -276,8 +284,18 @@ class Renewer:
         failed = self._with(record, str(error), not_before=now.wall + pause if pause else 0.0)
         self._known_setback = failed.setback
         if failed != record:
-            self._slot.take_up(await self._vault.save(failed, lease), now)
+            await self._save_setback(course, failed, lease)
         return event
+
+    async def _save_setback(self, course: "_Course", failed: Record, lease: Lease | None) -> None:
+        """Tell all who share the record; what ours was to replace stays in its place."""
+        if self._replaced is None or course.is_stored:
+            course.record = await self._vault.save(failed, lease)
+        else:
+            kept = replace(self._replaced, setback=failed.setback)
+            saved = await self._vault.save(replace(kept, lost=False), lease)
+            course.record = replace(failed, generation=saved.generation)
+        self._slot.take_up(course.record, self._clock.now())
 
     def _with(self, record: Record, error: str, *, not_before: float = 0.0) -> Record:
         return replace(
@@ -290,8 +308,15 @@ class Renewer:
                 not_before=not_before,
                 rescued_at=self._rescued_at,
                 login_refused=self._refusals.login,
+                seed_refused=self._refused_seed(record),
             ),
         )
+
+    def _refused_seed(self, record: Record) -> str | None:
+        """The label of our first refresh token, where it is what has been refused."""
+        seed = self._source.seed
+        is_spent = seed is not None and seed.is_refresh_token and record.refresh is None
+        return record.seed if is_spent and self._replaced is not None else None
 
     async def _store(
         self, course: "_Course", granted: Granted, lease: Lease | None, began: Moment
@@ -306,6 +331,7 @@ class Renewer:
             setback=None,
         )
         course.record = await self._vault.save(new, lease)
+        course.is_stored = True
         self._rooted = True
         self._refusals.forget()
         self._slot.take_up(course.record, self._clock.now())
@@ -344,3 +370,4 @@ class _Course:
     """What is left of the record while a renewal goes on."""
 
     record: Record
+    is_stored: bool = False  # what was granted has been

@@ -57,7 +57,8 @@ class Setback:
     `config` is the label of the settings that it failed under: with others it says nothing.
     `failures` and `doubts` count in a row; nobody asks before `not_before`, nor logs in merely
     because renewals fail sooner than five minutes after `rescued_at` (both in seconds since the
-    epoch, 0 for never). `login_refused` is the sentence of a login that the issuer has refused.
+    epoch, 0 for never). `login_refused` is the sentence of a login that the issuer has refused,
+    `seed_refused` the label of a first refresh token that it has refused.
     """
 
     error: str
@@ -67,6 +68,7 @@ class Setback:
     not_before: float = 0.0
     rescued_at: float = 0.0
     login_refused: str | None = None
+    seed_refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
