@@ -64,7 +64,14 @@ class SourceUnavailable(SourceError):
 
 
 class SourceRefused(SourceError):
-    """Sign in again: the issuer has said no, and will say so again."""
+    """Sign in again: the issuer has said no, and will say so again.
+
+    `of_the_client` says that it has not even looked at the grant: another client secret may do.
+    """
+
+    def __init__(self, message: str, *, of_the_client: bool = False) -> None:
+        super().__init__(message)
+        self.of_the_client = of_the_client
 
 
 class StoreError(TokenproxyError):

@@ -17,7 +17,17 @@ secrets = st.text(min_size=1).map(Secret)
 tokens = st.builds(Token, sendable.map(Secret), times, st.none() | times)
 texts = st.text(min_size=1)
 setbacks = st.builds(
-    Setback, texts, texts, st.integers(0), st.integers(0), times, times, st.none() | texts
+    Setback,
+    texts,
+    texts,
+    st.integers(0),
+    st.integers(0),
+    times,
+    times,
+    times,
+    st.none() | texts,
+    st.none() | texts,
+    st.none() | texts,
 )
 records = st.builds(
     Record,
@@ -35,7 +45,7 @@ FULL = Record(
     Secret("refresh"),
     "0a1b2c3d",
     1.0,
-    Setback("it was down", "4e5f", 2, 1, 3.5, 4.5, "no"),
+    Setback("it was down", "4e5f", 2, 1, 3.5, 1.5, 4.5, "no", "0a1b2c3d", ":0a1b2c3d"),
     Secret("a key"),
 )
 SETBACK = asdict(FULL.setback or Setback("", ""))

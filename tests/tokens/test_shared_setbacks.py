@@ -8,6 +8,7 @@ from tests.tokens.acting import (
     LOGIN,
     RENEW,
     FussyStore,
+    ScriptedSource,
     Stage,
     ended,
     leave,
@@ -19,7 +20,8 @@ from tokenproxy.errors import SourceRefused, SourceUnavailable
 from tokenproxy.events import LoginRequired
 from tokenproxy.secret import Secret
 from tokenproxy.tasks import spawn
-from tokenproxy.tokens.slot import State
+from tokenproxy.tokens.slot import Held, State
+from tokenproxy.tokens.source import Attempt
 from tokenproxy.tokens.token import LOST, Record, Setback, Token, Unusable
 
 NO = SourceRefused("the issuer refused (401)")
@@ -205,3 +207,165 @@ async def test_whoever_waits_hears_that_another_was_told_to_wait() -> None:
         outcomes = await ended(spawn(keeper.get(), name="one"), spawn(other.get(), name="two"))
         assert [type(outcome) for outcome in outcomes] == [SourceUnavailable] * 2
         assert scene.source.asked == [LOGIN]
+
+
+# -- what a person has signed in for ---------------------------------------------------------
+
+
+SIGNED_IN = Record(5, refresh=Secret("of a person"), renewed_at=1.0)
+
+
+async def test_a_record_that_cannot_be_read_at_first_is_not_written_over() -> None:
+    async with stage(background=True, source={"can_login": False}) as scene:
+        scene.store.put(SIGNED_IN)
+        scene.store.failing = {"load"}
+        keeper = await scene.keeper()
+        await scene.clock.advance(30)
+        assert scene.store.record == SIGNED_IN
+        scene.store.failing = set()
+        await scene.clock.advance(30)
+        assert state_of(keeper) is State.FRESH
+        assert [call.refresh for call in scene.source.calls] == ["of a person"]
+
+
+async def test_where_the_record_cannot_be_read_what_may_have_been_replaced_is_not_sent() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(SIGNED_IN)
+        keeper = await scene.keeper()
+        scene.store.failing = {"load"}
+        waiting = spawn(keeper.get(), name="waiting")
+        await scene.clock.advance(20)
+        assert isinstance((await ended(waiting))[0], SourceUnavailable)
+        assert scene.source.calls == []
+
+
+async def test_a_failure_is_not_saved_over_tokens_that_we_do_not_know() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(SIGNED_IN)
+        scene.source.fail(NO)
+        keeper = await scene.keeper()
+        theirs = Record(6, Token(Secret("theirs"), 1.8e9, 1.9e9), Secret("next"), renewed_at=2.0)
+        scene.store.conflicts = [theirs]
+        assert isinstance((await ended(spawn(keeper.get(), name="one")))[0], SourceRefused | Held)
+        assert scene.store.record.means_the_same_as(theirs)
+        assert name(await keeper.get()) == "theirs"
+
+
+async def test_a_refusal_of_the_client_costs_no_refresh_token() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(SIGNED_IN)
+        scene.source.fail(SourceRefused("invalid_client", of_the_client=True))
+        assert isinstance(await another(scene, config="a mistyped secret"), SourceRefused)
+        assert isinstance(await another(scene, config="a mistyped secret"), SourceRefused)
+        assert scene.source.asked == [RENEW]
+        scene.source.fail(None)
+        assert await another(scene, config="the secret") == "access-1"
+        assert scene.source.calls[-1].refresh == "of a person"
+
+
+async def test_a_first_refresh_token_that_is_refused_leaves_what_was_there() -> None:
+    async with stage(source={"can_login": False, "seed": "good"}) as scene:
+        assert await another(scene, config="good") == "access-1"
+        wrong = ScriptedSource(scene.clock, can_login=False, seed="wrong")
+        wrong.fail(NO)
+        for _ in range(2):
+            keeper = await scene.keeper(wrong, FussyStore(scene.stores), config="wrong")
+            assert isinstance((await ended(spawn(keeper.get(), name="it")))[0], SourceRefused)
+            await keeper.close()
+        assert [call.refresh for call in wrong.calls] == ["wrong"]
+        await scene.clock.advance(101)
+        assert await another(scene, config="good") == "access-2"
+        assert [call.refresh for call in scene.source.calls] == ["good", "refresh-1"]
+
+
+async def test_a_sign_in_without_a_refresh_token_does_not_keep_somebody_elses() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        scene.store.put(SIGNED_IN)
+        keeper = await scene.keeper()
+        await keeper.adopt(scene.source.grant(refresh=None))
+        assert scene.store.record.refresh is None
+        assert name(await keeper.get()) == "access-1"
+
+
+async def test_what_only_a_person_can_help_is_told_before_anybody_asks() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        keeper = await scene.keeper()
+        assert state_of(keeper) is State.LOGIN_REQUIRED
+        await keeper.adopt(scene.source.grant())
+        assert state_of(keeper) is State.FRESH
+        await keeper.forget()
+        assert state_of(keeper) is State.LOGIN_REQUIRED
+
+
+async def test_a_refused_sliding_token_is_sent_once_by_all_together() -> None:
+    async with stage() as scene:
+
+        class Sliding(ScriptedSource):
+            def attempts(self, record: Record) -> tuple[Attempt, ...]:
+                return (RENEW, LOGIN) if record.token is not None else (LOGIN,)
+
+        scene.source = Sliding(scene.clock)
+        token = Token(Secret("slides"), scene.clock.now().wall - 99, scene.clock.now().wall + 1)
+        scene.store.put(Record(1, token))
+        scene.source.fail(NO)
+        for _ in range(4):
+            await scene.clock.advance(2)
+            await another(scene)
+        assert scene.source.asked == [RENEW, LOGIN]
+
+
+async def test_what_a_later_setback_takes_back_is_unlearned() -> None:
+    async with stage(background=True) as scene:
+        scene.source.script = [NO]
+        keeper = await scene.keeper()
+        await scene.clock.advance(1)
+        assert state_of(keeper) is State.LOGIN_REQUIRED
+        scene.source.script = [SourceUnavailable("down")]
+        forced = await scene.keeper(store=FussyStore(scene.stores), background=False)
+        await ended(spawn(forced.refresh(), name="by hand"))
+        await scene.clock.advance(10)
+        assert state_of(keeper) is State.FRESH
+
+
+async def test_a_setback_of_long_ago_says_nothing_about_today() -> None:
+    async with stage(source={"can_login": False}) as scene:
+        past = scene.clock.now().wall - 86400
+        old = Setback("down", "", failures=20, doubts=2, not_before=past, pause=60)
+        scene.store.put(Record(1, refresh=Secret("first"), setback=old))
+        scene.source.script = [DOUBT]
+        assert isinstance(await another(scene), SourceUnavailable)
+        await scene.clock.advance(2)
+        assert await another(scene) == "access-1"
+
+
+async def test_a_clock_that_is_ahead_elsewhere_makes_nobody_wait_longer_than_was_meant() -> None:
+    async with stage() as scene:
+        ahead = scene.clock.now().wall + 3600
+        scene.store.put(Record(1, setback=Setback("down", "", 1, not_before=ahead, pause=1.0)))
+        keeper = await scene.keeper()
+        assert state_of(keeper) is State.UNAVAILABLE
+        await scene.clock.advance(1.1)
+        assert name(await keeper.get()) == "access-1"
+
+
+async def test_a_store_that_is_away_is_not_held_against_the_issuer() -> None:
+    async with stage(background=True) as scene:
+        scene.store.needs_lock = True
+        scene.store.failing = {"lock"}
+        keeper = await scene.keeper()
+        await scene.clock.advance(150)
+        scene.store.failing = set()
+        await scene.clock.advance(5)
+        assert state_of(keeper) is State.FRESH
+
+
+async def test_a_change_that_could_not_be_read_is_read_later() -> None:
+    async with stage(background=True, source={"can_login": False}) as scene:
+        keeper = await scene.keeper()
+        await scene.settle()
+        scene.store.failing = {"load"}
+        scene.stores.open("shop")._put(SIGNED_IN)
+        await scene.settle()
+        scene.store.failing = set()
+        await scene.clock.advance(15)
+        assert state_of(keeper) is State.FRESH

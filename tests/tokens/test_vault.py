@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -285,16 +285,35 @@ async def test_a_newer_record_of_others_wins_over_one_that_is_unsaved(by: str) -
         assert at.events == [FULL, AGAIN]
 
 
-async def test_a_record_of_others_that_is_as_new_as_ours_does_not_win() -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs", "wins"),
+    [(None, None, "theirs"), (2.0, 1.0, "mine"), (1.0, 2.0, "theirs"), (1.0, 1.0, "mine")],
+)
+async def test_of_two_that_are_as_new_the_later_renewal_wins_else_what_is_stored(
+    ours: float | None, theirs: float | None, wins: str
+) -> None:
     async with scene() as at:
-        await at.fail_to_save()
-        at.store.put(record("theirs", 1))
+        at.store.failing = {"save"}
+        await at.vault.save(replace(record("mine"), renewed_at=ours), None)
+        at.store.put(replace(record("theirs", 1), renewed_at=theirs))
 
-        assert text(await at.vault.load()) == "mine"
+        assert text(await at.vault.load()) == wins
         at.store.failing = set()
         await at.clock.advance(FIRST_SAVE_AGAIN)
 
-        assert at.stored() == ("mine", 2)
+        assert at.stored()[0] == wins
+
+
+async def test_what_was_deleted_after_our_renewal_stays_deleted() -> None:
+    async with scene() as at:
+        at.store.failing = {"save"}
+        await at.vault.save(replace(record("mine"), renewed_at=1.0), None)
+        at.store.put(record("before", 0).tombstone(2.0))
+        at.store.failing = set()
+        await at.clock.advance(FIRST_SAVE_AGAIN)
+
+        assert at.store.record == Record(1, renewed_at=2.0)
+        assert at.vault.unsaved is None
 
 
 # -- conflicts -------------------------------------------------------------------------------

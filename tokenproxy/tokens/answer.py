@@ -7,7 +7,7 @@ from tokenproxy.secret import Secret
 from tokenproxy.settings.credential import Fields
 from tokenproxy.tokens.endpoint import TokenAnswer, TokenRequest, shown
 from tokenproxy.tokens.lifetime import expiry
-from tokenproxy.tokens.refusal import Judgement, Ruling, judge
+from tokenproxy.tokens.refusal import CLIENT_CODES, Judgement, Ruling, judge
 from tokenproxy.tokens.token import Granted, Token, Unusable, is_sendable
 
 
@@ -62,7 +62,10 @@ class Reading:
         status = f"{answer.status} {judgement.code}" if judgement.code else f"{answer.status}"
         match judgement.ruling:
             case Ruling.REFUSED:
-                return SourceRefused(self._said(request, f"refused ({status})"))
+                return SourceRefused(
+                    self._said(request, f"refused ({status})"),
+                    of_the_client=judgement.code in CLIENT_CODES,
+                )
             case Ruling.DOUBTFUL:
                 return SourceUnavailable(
                     self._said(request, f"turned us away ({status})"),

@@ -7,6 +7,7 @@ FIRST_COOLDOWN = 1.0
 LONGEST_COOLDOWN = 60.0
 LONGEST_RETRY_AFTER = 300.0  # an issuer that says "tomorrow" is asked again in five minutes
 SPREAD = 0.2  # each pause is up to a fifth longer, so that replicas fall out of step
+STORE_COOLDOWN = 2.0  # a store is ours to ask: it need not be spared
 LONGEST_PAUSE = LONGEST_RETRY_AFTER * (1 + SPREAD)
 
 

@@ -131,9 +131,11 @@ def _setback(fields: object) -> Setback | None:
         failures=_count(fields.get("failures")),
         doubts=_count(fields.get("doubts")),
         not_before=_seconds(fields.get("not_before")) or 0.0,
+        pause=_seconds(fields.get("pause")) or 0.0,
         rescued_at=_seconds(fields.get("rescued_at")) or 0.0,
         login_refused=_text(fields.get("login_refused")),
         seed_refused=_text(fields.get("seed_refused")),
+        means_refused=_text(fields.get("means_refused")),
     )
 
 

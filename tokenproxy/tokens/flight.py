@@ -114,7 +114,8 @@ class Flight:
             case None:
                 return task.result()
             case SourceUnavailable() as error:
-                return setback(self._name, self._slot, error, self._clock.now())
+                seconds = self._slot.held_up(error, self._clock.now())
+                return RenewalFailed(self._name, str(error), seconds)
             case fault:  # nobody must be left waiting for ever by a mistake of our own
                 error = SourceUnavailable(self._explain(fault))
                 return setback(self._name, self._slot, error, self._clock.now())

@@ -228,7 +228,10 @@ class Keeper:
 
     async def start(self, *, watch: bool = True) -> None:
         """Take up what the store holds, then look after it; without `watch` only the first."""
-        await self._renewer.look()
+        try:
+            await self._renewer.look()
+        except StoreError as error:
+            self._observe(StoreTrouble(self.name, str(error)))
         if not watch:
             return
         store = follow(self._vault.changes, self._renewer.look, self._report, self._clock)

@@ -17,8 +17,9 @@ What happens next (contract 3.3.6), in `tokens.renewal` and `tokens.renewer`:
 | ruling   | of a renewal                               | of a login                              |
 |----------|--------------------------------------------|-----------------------------------------|
 | GRANTED  | stored, then used                          | the same                                |
-| REFUSED  | the refresh token is forgotten, the login  | not sent again, by no process, until    |
-|          | tried; without one a person is needed      | config or store change: a person        |
+| REFUSED  | the refresh token is forgotten (kept for   | not sent again, by no process, until    |
+|          | another config, with `CLIENT_CODES`), the  | config or store change: a person        |
+|          | login tried; without one: a person         |                                         |
 | DOUBTFUL | tried again after a pause; the third in a  | the same                                |
 |          | row is REFUSED                             |                                         |
 | BUSY     | tried again at once, `retries` times, then | the same                                |
@@ -47,6 +48,16 @@ REFUSAL_CODES = frozenset(
         "no_active_account",
         "user_inactive",
         "password_changed",
+    }
+)
+# Of these, those that say nothing about the grant that came with the request.
+CLIENT_CODES = frozenset(
+    {
+        "invalid_client",
+        "unauthorized_client",
+        "invalid_scope",
+        "unsupported_grant_type",
+        "invalid_request",
     }
 )
 CODE_FIELDS = ("error", "code")

@@ -13,12 +13,9 @@ from random import Random
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceRefused, SourceUnavailable
-from tokenproxy.secret import Secret
 from tokenproxy.tokens.backoff import retry_pause
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.token import Granted, Record
-
-Means = tuple[Secret | None, Secret | None]
 
 
 @dataclass(slots=True)
@@ -26,7 +23,7 @@ class Refusals:
     """What the source has refused: a login, and what a renewal was tried with."""
 
     login: str | None = None
-    means: Means | None = None
+    means: str | None = None
 
     def forget(self) -> None:
         """Things have changed: a login may work again."""
@@ -62,18 +59,19 @@ class Renewal:
         self._clock = clock
         self._random = random
         self.renew_refused = False
+        self.attempt = Attempt.LOGIN  # the last one that was made
 
     async def run(self, record: Record) -> Granted:
         """A new token. Raises SourceUnavailable or SourceRefused."""
         attempts = self._source.attempts(record)
         can_login = Attempt.LOGIN in attempts
-        if Attempt.RENEW not in attempts or self._refusals.means == _means(record):
+        if Attempt.RENEW not in attempts or self._refusals.means == record.means:
             return await self._login(record, possible=can_login)
         try:
             return await self._try(Attempt.RENEW, record)
         except SourceRefused as refusal:
-            self.renew_refused = True
-            self._refusals.means = _means(record)
+            self.renew_refused = not refusal.of_the_client
+            self._refusals.means = record.means
             await self._forget(refusal)
             if not can_login:
                 raise
@@ -109,7 +107,7 @@ class Renewal:
             raise failure from None
 
     async def _try(self, attempt: Attempt, record: Record) -> Granted:
-        tries = 0
+        tries, self.attempt = 0, attempt
         while True:
             tries += 1
             try:
@@ -119,8 +117,3 @@ class Renewal:
                 if not failure.retriable or tries > self._retries or pause > self._patience:
                     raise
                 await self._clock.sleep(pause)
-
-
-def _means(record: Record) -> Means:
-    """All that a renewal can be tried with."""
-    return record.refresh, None if record.token is None else record.token.access

@@ -76,11 +76,8 @@ class Renewer:
         self._rescued_at = 0.0
 
     async def look(self) -> None:
-        """Take up what the store holds, if it is newer than what we have."""
-        try:
-            self._find(self._ours(await self._vault.load()))
-        except StoreError as error:
-            self._observe(StoreTrouble(self._name, str(error)))
+        """Take up what the store holds, if it is newer than what we have. Raises StoreError."""
+        self._find(self._ours(await self._vault.load()))
 
     async def renew(self, *, forced: bool) -> Event | None:
         """Put a good token into the slot; `forced` asks even where there is one.
@@ -148,15 +145,16 @@ class Renewer:
         """Keep what a person has signed in for. Raises StoreError."""
         began = self._clock.now()
         async with self._vault.locked() as lease:
-            record = await self._newest()
-            await self._store(_Course(record), granted, lease, began)
+            record = self._ours(await self._vault.load())
+            await self._store(_Course(record), granted, lease, began, carries_on=False)
         self._slot.recover()
 
     async def forget(self) -> Record:
         """Leave a tombstone in the record's place, and give what was there. Raises StoreError."""
         async with self._vault.locked() as lease:
-            record = await self._newest()
-            self._find(await self._vault.save(record.tombstone(), lease))
+            record = self._ours(await self._vault.load())
+            at = self._clock.now().wall
+            self._find(await self._vault.save(record.tombstone(at), lease))
         return record
 
     async def _keep_apart(self) -> None:
@@ -168,20 +166,22 @@ class Renewer:
     # -- the store ---------------------------------------------------------------------------
 
     async def _newest(self) -> Record:
-        """What the store holds; what we know, where it cannot be read.
+        """What the store holds; where it cannot be read, what we know, or as much as to log in.
 
         Raises:
-            StoreError: it has never been read, and may hold the refresh token that has replaced
-                the config's: that one must not be sent again (contract 3.3.4).
+            StoreError: it may hold a refresh token that has replaced the one that we would send,
+                which must not be sent again (contract 3.3.4), or what a person has signed in for.
         """
         try:
             return self._ours(await self._vault.load())
         except StoreError as error:
-            seed = self._source.seed
-            if seed is not None and seed.is_refresh_token and not self._vault.was_read:
-                raise
+            known = self._ours(self._vault.known)
+            if self._vault.unsaved is None:
+                known = replace(known, refresh=None)  # it may have been replaced
+                if self._source.attempts(known) != (Attempt.LOGIN,):
+                    raise
             self._observe(StoreTrouble(self._name, str(error)))
-            return self._ours(self._vault.known)
+            return known
 
     def _ours(self, record: Record) -> Record:
         """The record as it is for these settings."""
@@ -224,8 +224,15 @@ class Renewer:
         held = self._slot.held
         if news and held is not None and (before is None or before.generation != held.generation):
             self._observe(TokenTakenUp(self._name, held.token.access.label))
+        self._admit_helplessness(record)
         if news:
             self._changed.ring()
+
+    def _admit_helplessness(self, record: Record) -> None:
+        """Where only a person can help, that is so before anybody has asked."""
+        is_left_alone = not self._source.attempts(record)
+        if is_left_alone and self._slot.usable(self._clock.now()) is None:
+            self._slot.refused(record.error or self._source.helpless)
 
     def _learn(self, record: Record, setback: Setback) -> None:
         """What another process met with, or we did before a restart, is not tried again."""
@@ -233,8 +240,10 @@ class Renewer:
             return
         self._known_setback = setback
         self._slot.learn(setback, self._clock.now())
+        self._changed.ring()
         self._rescued_at = max(self._rescued_at, setback.rescued_at)
-        self._refusals.login = setback.login_refused or self._refusals.login
+        self._refusals.login = setback.login_refused
+        self._refusals.means = setback.means_refused
         login_is_all = self._source.attempts(record) == (Attempt.LOGIN,)
         if setback.login_refused is not None and login_is_all:
             why = self._slot.refused(setback.login_refused).why
@@ -258,7 +267,8 @@ class Renewer:
         )
         try:
             granted = await renewal.run(record)
-            await self._store(course, granted, lease, began)
+            carries_on = renewal.attempt is Attempt.RENEW
+            await self._store(course, granted, lease, began, carries_on=carries_on)
         except (SourceUnavailable, SourceRefused) as error:
             return await self._fail(course, error, lease)
         self._slot.renewed()
@@ -266,7 +276,7 @@ class Renewer:
 
     async def _forget(self, course: "_Course", refusal: SourceRefused, lease: Lease | None) -> None:
         """A refresh token that was refused is never sent again, by us or by another process."""
-        if course.record.refresh is not None:
+        if course.record.refresh is not None and not refusal.of_the_client:
             course.record = replace(course.record, refresh=None)
             await self._save_setback(course, self._with(course.record, str(refusal)), lease)
 
@@ -290,10 +300,10 @@ class Renewer:
     async def _save_setback(self, course: "_Course", failed: Record, lease: Lease | None) -> None:
         """Tell all who share the record; what ours was to replace stays in its place."""
         if self._replaced is None or course.is_stored:
-            course.record = await self._vault.save(failed, lease)
+            course.record = await self._vault.note(failed, lease)
         else:
             kept = replace(self._replaced, setback=failed.setback)
-            saved = await self._vault.save(replace(kept, lost=False), lease)
+            saved = await self._vault.note(replace(kept, lost=False), lease)
             course.record = replace(failed, generation=saved.generation)
         self._slot.take_up(course.record, self._clock.now())
 
@@ -306,6 +316,8 @@ class Renewer:
                 failures=self._slot.failures,
                 doubts=self._slot.doubts,
                 not_before=not_before,
+                pause=max(0.0, not_before - self._clock.now().wall),
+                means_refused=self._refusals.means,
                 rescued_at=self._rescued_at,
                 login_refused=self._refusals.login,
                 seed_refused=self._refused_seed(record),
@@ -319,14 +331,22 @@ class Renewer:
         return record.seed if is_spent and self._replaced is not None else None
 
     async def _store(
-        self, course: "_Course", granted: Granted, lease: Lease | None, began: Moment
+        self,
+        course: "_Course",
+        granted: Granted,
+        lease: Lease | None,
+        began: Moment,
+        *,
+        carries_on: bool,
     ) -> None:
+        """What a renewal leaves out stays as it was (RFC 6749 6); a login begins anew."""
         record = course.record
+        before = record if carries_on else Record()
         new = replace(
             record,
             token=granted.token,
-            refresh=granted.refresh or record.refresh,
-            dpop_key=granted.dpop_key or record.dpop_key,
+            refresh=granted.refresh or before.refresh,
+            dpop_key=granted.dpop_key or before.dpop_key,
             renewed_at=self._clock.now().wall,
             setback=None,
         )

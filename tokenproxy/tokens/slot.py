@@ -28,7 +28,7 @@ from tokenproxy.clock import LONG_AGO, Moment
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.refresh import Refresh
-from tokenproxy.tokens.backoff import LONGEST_PAUSE, cooldown
+from tokenproxy.tokens.backoff import LONGEST_PAUSE, STORE_COOLDOWN, cooldown
 from tokenproxy.tokens.held import Held, hold, window
 from tokenproxy.tokens.token import Record, Setback, Token
 
@@ -232,16 +232,24 @@ class Slot:
         self._trouble = _Cooling(str(error), now.after(seconds))
         return seconds
 
+    def held_up(self, error: SourceUnavailable, now: Moment) -> float:
+        """The store did not let us ask: that says nothing about the issuer; seconds to wait."""
+        self.abandon()
+        self._trouble = _Cooling(str(error), now.after(STORE_COOLDOWN))
+        return STORE_COOLDOWN
+
     def learn(self, setback: Setback, now: Moment) -> None:
         """Another process, or one before this, has met with a setback: it is ours as well."""
-        self.failures = max(self.failures, setback.failures)
-        self.doubts = max(self.doubts, setback.doubts)
+        self.recover()
+        left = setback.not_before - now.wall
+        if left < -LONGEST_PAUSE and setback.not_before:
+            return  # of long ago: it says nothing about today
+        self.failures, self.doubts = setback.failures, setback.doubts
         if self.doubts >= DOUBTS_THAT_REFUSE:
             self._trouble = Refused(setback.error)
-        # No longer than any pause is: a clock that was set must not keep us waiting for ever.
-        seconds = min(setback.not_before - now.wall, LONGEST_PAUSE)
-        if seconds > 0 and not isinstance(self._trouble, Refused):
-            self._trouble = _Cooling(setback.error, now.after(seconds))
+        elif left > 0:
+            # No longer than was meant: clocks differ, and are set.
+            self._trouble = _Cooling(setback.error, now.after(min(left, setback.pause)))
 
     def refused(self, why: str) -> Refused:
         """The issuer said no: nothing is tried until the config or the store changes."""

@@ -55,10 +55,12 @@ class Setback:
     """How the last renewal failed, for all who share the record.
 
     `config` is the label of the settings that it failed under: with others it says nothing.
-    `failures` and `doubts` count in a row; nobody asks before `not_before`, nor logs in merely
+    `failures` and `doubts` count in a row; nobody asks before `not_before`, which was `pause`
+    seconds away, nor logs in merely
     because renewals fail sooner than five minutes after `rescued_at` (both in seconds since the
     epoch, 0 for never). `login_refused` is the sentence of a login that the issuer has refused,
-    `seed_refused` the label of a first refresh token that it has refused.
+    `seed_refused` the label of a first refresh token that it has refused, `means_refused` those
+    of all that a renewal was tried with.
     """
 
     error: str
@@ -66,9 +68,11 @@ class Setback:
     failures: int = 0
     doubts: int = 0
     not_before: float = 0.0
+    pause: float = 0.0
     rescued_at: float = 0.0
     login_refused: str | None = None
     seed_refused: str | None = None
+    means_refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,19 @@ class Record:
             other.dpop_key,
         )
 
-    def tombstone(self) -> "Record":
-        """What is left of it when it is deleted.
+    @property
+    def means(self) -> str:
+        """Labels of all that a renewal can be tried with."""
+        access = self.token.access.label if self.token is not None else ""
+        return f"{self.refresh.label if self.refresh is not None else ''}:{access}"
+
+    def tombstone(self, at: float | None = None) -> "Record":
+        """What is left of it when it is deleted, at a time in seconds since the epoch.
 
         It keeps its `seed`: the config's first refresh token may have been replaced long ago,
         and must not be sent again (contract 3.3.4).
         """
-        return Record(self.generation + 1, seed=self.seed)
+        return Record(self.generation + 1, seed=self.seed, renewed_at=at)
 
 
 LOST = Record(lost=True)

@@ -76,7 +76,7 @@ class Vault:
                 if _supersedes(stored, self.unsaved):
                     self._now_stored(stored)
             elif stored.generation < self.known.generation:
-                self._save_later(self.known)
+                self._save_later(self.known, at_once=True)
             else:
                 self._now_stored(stored)
             return self.known
@@ -95,6 +95,29 @@ class Vault:
                 self._tell_unsaved(error)
                 self._save_later(self.known)
             return self.known
+
+    async def note(self, record: Record, lease: Lease | None) -> Record:
+        """Save what only tells how a renewal went; what is given back is the one to use.
+
+        It is worth less than any token: where the store has moved on, that counts, and where it
+        cannot be written, nobody else is told.
+        """
+        async with self._turn:
+            new = self._next(record)
+            try:
+                outcome = await self._store.save(new, after=self._stored, lease=lease)
+            except Exception as error:  # noqa: BLE001 - nothing is lost by it
+                self._observe(StoreTrouble(self._name, _explained(error)))
+                return record
+            match outcome:
+                case Saved():
+                    self._now_stored(new)
+                    return new
+                case Conflict(other):
+                    self._stored = other.generation
+                    if self.unsaved is None or _supersedes(other, self.unsaved):
+                        self._now_stored(other)
+                    return self.known
 
     def changes(self) -> AsyncGenerator[None, None]:
         """Yields whenever the store may hold something else."""
@@ -145,16 +168,17 @@ class Vault:
     def _next(self, record: Record) -> Record:
         return replace(record, generation=max(self.known.generation, self._stored) + 1)
 
-    def _save_later(self, record: Record) -> None:
+    def _save_later(self, record: Record, *, at_once: bool = False) -> None:
+        """`at_once` where the store works, and has only lost what it had."""
         self.unsaved = record
         if self._saving is None or self._saving.done():
-            self._saving = spawn(self._keep_saving(), name=f"save {self._name} again")
+            pause = 0.0 if at_once else FIRST_SAVE_AGAIN
+            self._saving = spawn(self._keep_saving(pause), name=f"save {self._name} again")
 
-    async def _keep_saving(self) -> None:
-        pause = FIRST_SAVE_AGAIN
+    async def _keep_saving(self, pause: float) -> None:
         while self.unsaved is not None:
             await self._clock.sleep(pause)
-            pause = min(pause * 2, LONGEST_SAVE_AGAIN)
+            pause = min(max(pause * 2, FIRST_SAVE_AGAIN), LONGEST_SAVE_AGAIN)
             await self._save_unsaved()
 
     async def _save_unsaved(self) -> None:
@@ -181,17 +205,21 @@ class Vault:
     def _tell_unsaved(self, error: Exception) -> None:
         if not self._told:
             self._told = True
-            fault = f"the store met a fault in tokenproxy itself ({type(error).__name__})"
-            why = str(error) if isinstance(error, StoreError) else fault
-            self._observe(NotPersisted(self._name, why))
+            self._observe(NotPersisted(self._name, _explained(error)))
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, StoreError):
+        return str(error)
+    return f"the store met a fault in tokenproxy itself ({type(error).__name__})"
 
 
 def _supersedes(stored: Record, ours: Record) -> bool:
     """Whether what the store holds by now is worth more than what it has not taken from us.
 
-    The later renewal has the refresh token that works. A record without one has been deleted,
-    or begun, by somebody who saw what was there.
+    The later renewal has the refresh token that works, and what was deleted later than that stays
+    so. Where a time is missing, whoever has saved has seen at least as much.
     """
     if stored.renewed_at is None or ours.renewed_at is None:
-        return stored.generation > ours.generation
+        return stored.generation >= ours.generation
     return (stored.renewed_at, stored.generation) > (ours.renewed_at, ours.generation)
