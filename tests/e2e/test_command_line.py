@@ -134,7 +134,7 @@ def test_status_tells_how_each_credential_stands(
         now < shown["it"]["expires_at"] <= shown["it"]["last_renewal"] + LONG + 1 <= now + LONG + 1
     )
     assert shown["wrong"]["state"] == "login_required"
-    assert shown["unused"]["state"] == "empty"
+    assert shown["unused"]["state"] == "login_required"
     assert len(provider.token_calls()) == 2  # looking asks nobody
 
 

@@ -79,13 +79,13 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def test_a_vault_knows_nothing_before_it_has_read() -> None:
     async with scene() as at:
-        assert (at.vault.known, at.vault.was_read, at.vault.unsaved) == (Record(), False, None)
+        assert (at.vault.known, at.vault.trouble, at.vault.unsaved) == (Record(), None, None)
         at.store.put(record("theirs", 4))
 
         loaded = await at.vault.load()
 
         assert loaded is at.vault.known
-        assert (text(loaded), at.vault.was_read) == ("theirs", True)
+        assert (text(loaded), at.vault.trouble) == ("theirs", None)
 
 
 async def test_a_store_that_cannot_be_read_is_told_and_what_is_known_stays() -> None:
@@ -93,7 +93,7 @@ async def test_a_store_that_cannot_be_read_is_told_and_what_is_known_stays() -> 
         at.store.failing = {"load"}
         with pytest.raises(StoreError, match="cannot load"):
             await at.vault.load()
-        assert not at.vault.was_read
+        assert at.vault.trouble == "the store cannot load"
 
         at.store.failing = set()
         await at.vault.save(record(), HELD)

@@ -8,7 +8,7 @@ import pytest
 
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.tokens import watching
-from tokenproxy.tokens.watching import FolderWatch
+from tokenproxy.tokens.watching import FolderWatch, file_changes
 
 QUIET = 0.25  # seconds; longer than any change takes to be told
 
@@ -171,3 +171,26 @@ async def test_the_last_one_out_leaves_no_thread_and_no_descriptor(tmp_path: Pat
 
 def _descriptors() -> int:
     return len(os.listdir("/dev/fd"))
+
+
+async def test_a_file_that_changes_is_told_and_not_what_is_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one")
+    told: asyncio.Queue[None] = asyncio.Queue()
+
+    async def watch() -> None:
+        async with aclosing(file_changes(path)) as changes:
+            async for change in changes:
+                told.put_nowait(change)
+
+    watching_ = spawn(watch(), name="watch")
+    try:
+        await asyncio.sleep(0.05)
+        path.with_name("beside").write_text("x")
+        await asyncio.sleep(QUIET)
+        assert told.empty()
+        path.write_text("another")
+        async with asyncio.timeout(5):
+            await told.get()
+    finally:
+        await cancelled(watching_)

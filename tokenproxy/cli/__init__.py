@@ -2,16 +2,25 @@
 
 import sys
 
-from tokenproxy.cli.app import app
-from tokenproxy.cli.output import complain, give_up_output, open_output
-from tokenproxy.errors import ConfigError, SourceRefused, TokenproxyError
-
 FAILED, WRONG_USAGE, NEEDS_A_PERSON = 1, 2, 3  # contract 2, exit codes
+INTERRUPTED = 130  # as a shell says it of a Ctrl-C
 
 
 def main() -> None:
     """The console script: an error is one sentence on standard error, and an exit code."""
+    try:
+        _run()  # what it needs is imported in there: a Ctrl-C may come that early
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
+    from tokenproxy.cli.output import complain, give_up_output, open_output  # noqa: PLC0415
+
     open_output()
+    from tokenproxy.cli.app import app  # noqa: PLC0415 - with the streams that it needs open
+    from tokenproxy.errors import ConfigError, SourceRefused, TokenproxyError  # noqa: PLC0415
+
     try:
         app()
     except ConfigError as error:

@@ -22,6 +22,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
 }
+HTTP = 80
 MAX_VISITS = 16  # that wait: more are no person's
 
 SILENT = logging.getLogger("tokenproxy.callback")
@@ -52,7 +53,9 @@ class Callback:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take in one visit, and show how it went."""
         parts = urlsplit(self.url)
-        if request.method != "GET" or request.path != parts.path or request.host != parts.netloc:
+        path, asked = request.raw_path.partition("?")[0], urlsplit(f"http://{request.host}")
+        is_ours = (asked.hostname, asked.port or HTTP) == (parts.hostname, parts.port or HTTP)
+        if request.method != "GET" or path != (parts.path or "/") or not is_ours:
             return _page(404, "Not here", "There is nothing at this address.")
         if self.visits.full():
             return _page(503, "Too many", "Too many browsers have come back at once.")
@@ -80,7 +83,9 @@ async def listening(redirect_uri: str) -> AsyncIterator[Callback]:
     host, bound = parts.hostname or "127.0.0.1", _bound(parts.hostname, parts.port)
     port = bound.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    callback = Callback(f"http://{shown}:{port}{parts.path or '/'}")
+    # What is registered is compared letter by letter: only a port that is missing is added.
+    ported = f"http://{shown}:{port}{parts.path or '/callback'}"
+    callback = Callback(redirect_uri if parts.port else ported)
     runner = web.ServerRunner(web.Server(callback.handle, access_log=None, logger=SILENT))
     try:
         await runner.setup()

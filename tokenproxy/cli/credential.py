@@ -27,20 +27,24 @@ T = TypeVar("T")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A credential of the config.")]
 
 
-def with_keeper(config: Path | None, name: str, act: Callable[[Keeper], Awaitable[T]]) -> T:
-    """What `act` gives for the keeper of that credential.
+def with_keeper(
+    loaded: Loaded, name: str, act: Callable[[Keeper], Awaitable[T]], *, keeps: bool = True
+) -> T:
+    """What `act` gives for the keeper of that credential; with `keeps` it must outlive us.
 
     Raises:
-        ConfigError: the config has mistakes, or no such credential, or keeps nothing.
+        ConfigError: the config has no such credential, or keeps nothing.
         SourceError, StoreError: as `act` raises them.
     """
-    _, loaded = load(config)
-    _check_store(loaded)
     _check_name(loaded, name)
 
     async def run() -> T:
         async with opened(loaded, [name]) as keepers:
-            return await act(keepers[name])
+            keeper = keepers[name]
+            outcome = await act(keeper)
+        if keeps:
+            keeper.check_persisted()
+        return outcome
 
     return asyncio.run(run())
 
@@ -48,7 +52,7 @@ def with_keeper(config: Path | None, name: str, act: Callable[[Keeper], Awaitabl
 @asynccontextmanager
 async def opened(loaded: Loaded, names: list[str]) -> AsyncIterator[dict[str, Keeper]]:
     """The keepers of these credentials, with what the store holds; nothing runs by itself."""
-    runtime = Runtime(loaded.config, replace(World(), observe=_tell))
+    runtime = Runtime(loaded.config, replace(World(), observe=_Told()))
     try:
         async with runtime.built():
             keepers = {name: runtime.keepers[name] for name in names}
@@ -86,9 +90,16 @@ def _check_name(loaded: Loaded, name: str) -> None:
     raise ConfigError(f"no credential is called '{name}'{hint}")
 
 
-def _tell(event: Event) -> None:
-    match event:
-        case StoreTrouble(_, error) | NotPersisted(_, error):
-            warn(error)
-        case _:
-            pass
+class _Told:
+    """Warns of what a store meets with, of each thing once."""
+
+    def __init__(self) -> None:
+        self._sentences: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StoreTrouble(_, error) | NotPersisted(_, error) if error not in self._sentences:
+                self._sentences.add(error)
+                warn(error)
+            case _:
+                pass

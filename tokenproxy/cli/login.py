@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from tokenproxy.cli.callback import listening
-from tokenproxy.cli.config import ConfigOption, load
-from tokenproxy.cli.credential import NameArgument, with_keeper
+from tokenproxy.cli.callback import Visit, listening
+from tokenproxy.cli.config import ConfigOption
+from tokenproxy.cli.credential import NameArgument, stored, with_keeper
 from tokenproxy.cli.output import out, warn
 from tokenproxy.cli.times import good_for
+from tokenproxy.config.load import Loaded
 from tokenproxy.errors import SourceRefused
 from tokenproxy.settings.oauth2 import FREE_PORT, OAuth2
 from tokenproxy.tokens.keeper import Keeper
-from tokenproxy.tokens.oauth2.code import CodeFlow, ForeignAnswer
+from tokenproxy.tokens.oauth2.code import Begun, CodeFlow, ForeignAnswer
 from tokenproxy.tokens.oauth2.device import DeviceFlow
 from tokenproxy.tokens.token import Granted
 
@@ -37,22 +38,27 @@ def login(
     ] = True,
 ) -> None:
     """Sign in, where a person must; else renew the token now."""
-    _, loaded = load(config)
-    settings = loaded.config.credentials.get(name)
-    redirect_uri = settings.redirect_uri if isinstance(settings, OAuth2) else FREE_PORT
+    loaded = stored(config)
 
     async def sign_in(keeper: Keeper) -> float | None:
         match keeper.sign_in:
             case DeviceFlow() as flow:
+                await keeper.probe()
                 await keeper.adopt(await _on_a_device(flow))
             case CodeFlow() as flow:
-                await keeper.adopt(await _in_a_browser(name, flow, redirect_uri, browser=browser))
+                await keeper.probe()
+                await _in_a_browser(keeper, flow, _redirect_uri(loaded, name), browser=browser)
             case None:
                 return (await keeper.refresh()).token.expires_at
         return keeper.status().expires_at
 
-    expires_at = with_keeper(config, name, sign_in)
-    out.print(f"[green]{name}: signed in[/], {good_for(expires_at)}")
+    expires_at = with_keeper(loaded, name, sign_in)
+    out.print(f"[green]{escape(name)}: signed in[/], {good_for(expires_at)}")
+
+
+def _redirect_uri(loaded: Loaded, name: str) -> str:
+    settings = loaded.config.credentials[name]
+    return settings.redirect_uri if isinstance(settings, OAuth2) else FREE_PORT
 
 
 async def _on_a_device(flow: DeviceFlow) -> Granted:
@@ -66,7 +72,9 @@ async def _on_a_device(flow: DeviceFlow) -> Granted:
     return await flow.wait(code)
 
 
-async def _in_a_browser(name: str, flow: CodeFlow, redirect_uri: str, *, browser: bool) -> Granted:
+async def _in_a_browser(
+    keeper: Keeper, flow: CodeFlow, redirect_uri: str, *, browser: bool
+) -> None:
     async with listening(redirect_uri) as callback:
         begun = await flow.begin(callback.url)
         out.print()
@@ -76,26 +84,34 @@ async def _in_a_browser(name: str, flow: CodeFlow, redirect_uri: str, *, browser
             threading.Thread(target=_open, args=[begun.url], name="browser", daemon=True).start()
         try:
             async with asyncio.timeout(PATIENCE):
-                while True:
-                    visit = await callback.visits.get()
-                    try:
-                        granted = await flow.finish(begun, visit.query)
-                    except ForeignAnswer:
-                        visit.answer(ok=False, text="This is no answer to a sign-in of ours.")
-                    except Exception as error:
-                        visit.answer(ok=False, text=str(error))
-                        raise
-                    else:
-                        visit.answer(ok=True, text="You are signed in and can close this page.")
-                        return granted
+                while not await _is_signed_in(keeper, flow, begun, await callback.visits.get()):
+                    pass
         except TimeoutError as error:
             raise SourceRefused(
-                f"credential '{name}' was not let in within ten minutes; run "
-                f"'tokenproxy login {name}' again"
+                f"credential '{keeper.name}' was not let in within ten minutes; run "
+                f"'tokenproxy login {keeper.name}' again"
             ) from error
+
+
+async def _is_signed_in(keeper: Keeper, flow: CodeFlow, begun: Begun, visit: Visit) -> bool:
+    """Whether this visit was the one; the browser is told what has really happened."""
+    try:
+        await keeper.adopt(await flow.finish(begun, visit.query))
+    except ForeignAnswer:
+        visit.answer(ok=False, text="This is no answer to a sign-in of ours.")
+        return False
+    except Exception as error:
+        visit.answer(ok=False, text=str(error))
+        raise
+    visit.answer(ok=True, text="You are signed in and can close this page.")
+    return True
 
 
 def _open(url: str) -> None:
     """Show it to the person; some browsers give back control only when they are closed."""
-    if not webbrowser.open(url):
+    try:
+        is_open = webbrowser.open(url)
+    except Exception:  # noqa: BLE001 - such as a $BROWSER that is no command
+        is_open = False
+    if not is_open:
         warn("no browser could be opened: go there yourself")

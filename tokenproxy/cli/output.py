@@ -14,8 +14,8 @@ from rich.console import Console
 
 from tokenproxy.errors import TokenproxyError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 STDOUT, STDERR = 1, 2
 STANDARD = (0, STDOUT, STDERR)

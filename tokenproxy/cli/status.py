@@ -42,6 +42,8 @@ def status(
         say(json.dumps({"credentials": shown}))
     else:
         out.print(_table(statuses))
+    if not all(status.is_readable for status in statuses.values()):
+        raise typer.Exit(1)
 
 
 async def _statuses(loaded: Loaded) -> dict[str, Status]:
@@ -69,8 +71,14 @@ def _table(statuses: dict[str, Status]) -> Table:
         table.add_row(
             name,
             f"[{STYLES[status.state]}]{status.state.value}[/]",
-            good_for(status.expires_at) if has_token else "-",
+            good_for(status.expires_at) if has_token else _without_token(status),
             ago(status.last_renewal),
             escape(status.last_error or "-"),
         )
     return table
+
+
+def _without_token(status: Status) -> str:
+    if not status.is_stored:
+        return "read when it is needed"
+    return "-" if status.is_readable else "the store cannot be read"

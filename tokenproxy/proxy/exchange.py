@@ -5,6 +5,7 @@ and passed on, or the token renewed and the request sent once more. What is deci
 in the pure stations; here it is only done.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -184,14 +185,21 @@ class Exchange:
 
     async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
         """Send with that token; once more where the API wants its nonce with it."""
-        upstream = await self._send(outgoing.route, *self._with_token(held, outgoing))
         if held.dpop_key is None:
-            return upstream
-        self._parts.bound.learn(upstream.raw_headers, outgoing.route.origin)
+            fields, target = self._with_token(held, outgoing)
+            return await self._send(outgoing.route, fields, target)
+        upstream = await self._send_bound(held, outgoing)
         if not (wants_nonce(upstream.status, upstream.raw_headers) and self._replayable):
             return upstream
         await self._end(upstream)
-        upstream = await self._send(outgoing.route, *self._with_token(held, outgoing))
+        return await self._send_bound(held, outgoing)
+
+    async def _send_bound(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
+        """With another proof each time that it goes out, also over a second connection."""
+        self._with_token(held, outgoing)  # what can be wrong with it is told before it is sent
+        upstream = await self._send_head(
+            outgoing.route, lambda: self._head(*self._with_token(held, outgoing))
+        )
         self._parts.bound.learn(upstream.raw_headers, outgoing.route.origin)
         return upstream
 
@@ -214,12 +222,20 @@ class Exchange:
     async def _send(
         self, route: CompiledRoute, fields: list[Header], target: bytes
     ) -> aiohttp.ClientResponse:
-        method = self._request.method
-        head = message_head(b"%b %b HTTP/1.1" % (method.encode(), target), fields)
+        head = self._head(fields, target)
+        return await self._send_head(route, lambda: head)
+
+    def _head(self, fields: list[Header], target: bytes) -> bytes:
+        start_line = b"%b %b HTTP/1.1" % (self._request.method.encode(), target)
+        return message_head(start_line, fields)
+
+    async def _send_head(
+        self, route: CompiledRoute, head: Callable[[], bytes]
+    ) -> aiohttp.ClientResponse:
         self._upstream = await send(
             self._parts.session,
             self._parts.upstreams[route.name],
-            Message(method, head, self._body),
+            Message(self._request.method, head, self._body),
         )
         return self._upstream
 

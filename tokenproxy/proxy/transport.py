@@ -22,6 +22,7 @@ After any other status it has no use for it, and to cut the upload ends the matt
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,10 +48,13 @@ Answer = tuple[RawResponseMessage, StreamReader]
 
 @dataclass(slots=True)
 class Message:
-    """A request as it goes out. Without a length in its head, a body is sent in chunks."""
+    """A request as it goes out. Without a length in its head, a body is sent in chunks.
+
+    `head` is asked anew for each send: a proof in it is good once (RFC 9449 11.1).
+    """
 
     method: str
-    head: bytes
+    head: Callable[[], bytes]
     body: Body | None
 
 
@@ -239,7 +243,7 @@ class VerbatimRequest(aiohttp.ClientRequest):
             protocol.force_close()
         message = self.sending.message
         writer = StreamWriter(protocol, self.loop)
-        await writer.write(message.head)
+        await writer.write(message.head())
         if message.body is None:
             protocol.sent(self.sending.response_head)
         else:

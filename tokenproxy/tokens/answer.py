@@ -10,6 +10,8 @@ from tokenproxy.tokens.lifetime import expiry
 from tokenproxy.tokens.refusal import CLIENT_CODES, Judgement, Ruling, judge
 from tokenproxy.tokens.token import Granted, Token, Unusable, is_sendable
 
+BOUND_TYPES = frozenset({"dpop", "mac", "pop"})  # RFC 6749 7.1: no bearer could use them
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -50,6 +52,9 @@ class Reading:
     def _check_type(self, request: TokenRequest, told: object) -> None:
         """A bearer token where a bound one was asked for: whoever has it could use it."""
         if self.token_type is None:
+            if isinstance(told, str) and told.lower() in BOUND_TYPES:
+                what = f"gave a token of the type '{told}', which cannot be sent by itself"
+                raise SourceRefused(self._said(request, what))
             return
         if not isinstance(told, str) or told.lower() != self.token_type:
             raise SourceRefused(

@@ -88,11 +88,14 @@ class PrivateFolder:
         """
         task = spawn(asyncio.to_thread(work), name=f"{self.path.name} is {done}")
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # has been seen
-        try:
-            await asyncio.wait({task})
-        finally:
-            if not task.done():
+        was_cancelled: asyncio.CancelledError | None = None
+        while not task.done():  # however often it is cancelled
+            try:
                 await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                was_cancelled = error
+        if was_cancelled is not None:
+            raise was_cancelled
         try:
             return task.result()
         except OSError as error:

@@ -23,6 +23,7 @@ from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.static import Static
 
 LENGTH = 16  # hex digits: told apart, not guarded
+MAX_FILE = 1 << 20
 COST = 1 << 12  # of scrypt: about 10 ms, and 4 MiB
 
 
@@ -36,8 +37,17 @@ def record_key(name: str, settings: AnyCredential) -> str:
 
 def config_label(key: str, settings: AnyCredential) -> str:
     """Tells whether the settings of a record are others than they were, secrets included."""
-    everything = json.dumps(_revealed(settings), sort_keys=True)
+    everything = json.dumps([_revealed(settings), _referred(settings)], sort_keys=True)
     return _slow(everything.encode("utf-8", "surrogatepass"), salt=key.encode())
+
+
+def _referred(settings: AnyCredential) -> JsonValue:
+    """What stands in a file that the settings name, and is sent as a secret of theirs."""
+    path = settings.subject_token_file if isinstance(settings, OAuth2) else None
+    try:
+        return None if path is None else path.read_bytes()[:MAX_FILE].hex()
+    except OSError:
+        return None
 
 
 def _slow(content: bytes, *, salt: bytes) -> str:

@@ -179,23 +179,46 @@ class Keeper:
             case _:
                 return await self.get()
 
+    async def probe(self) -> None:
+        """Find out whether the store can keep anything, before a person goes to any length.
+
+        Raises:
+            StoreError: it cannot be locked or read.
+        """
+        await self._vault.probe()
+
     async def adopt(self, granted: Granted) -> None:
         """Keep what a person has signed in for.
 
         Raises:
-            StoreError: the store's lock could not be had.
+            StoreError: the store cannot be locked or read; or not be written, and the token is
+                in memory only.
             SourceUnavailable: the token that came is over already.
         """
         await self._renewer.adopt(granted)
+        self.check_persisted()
 
     async def forget(self) -> bool:
         """Forget the tokens, then have them revoked; False where the issuer cannot be told.
 
         Raises:
-            StoreError: the store's lock could not be had: nothing was forgotten.
+            StoreError: the store cannot be locked, read or written: nothing is forgotten there.
             SourceUnavailable: they are forgotten, but the issuer did not revoke them.
         """
-        return await self._source.revoke(await self._renewer.forget())
+        record = await self._renewer.forget()
+        self.check_persisted()
+        try:
+            return await self._source.revoke(record)
+        except SourceUnavailable as error:
+            raise SourceUnavailable(
+                f"{error}; it is forgotten here, and may still be good there",
+                retry_after=error.retry_after,
+            ) from error
+
+    def check_persisted(self) -> None:
+        """Raise StoreError where what there is lives in memory only."""
+        if self.not_persisted:
+            raise StoreError(self._vault.why_unsaved)
 
     @property
     def sign_in(self) -> SignIn | None:
@@ -211,7 +234,9 @@ class Keeper:
             not_persisted=self.not_persisted,
             expires_at=None if held is None else held.token.expires_at,
             last_renewal=record.renewed_at,
-            last_error=record.error,
+            last_error=self._vault.trouble or record.error,
+            is_stored=self._source.persistent,
+            is_readable=self._vault.trouble is None,
         )
 
     @property

@@ -25,7 +25,7 @@ from tokenproxy.settings.refresh import Refresh
 from tokenproxy.tasks import Bell, cancelled, spawn
 from tokenproxy.tokens.flight import setback
 from tokenproxy.tokens.renewal import Refusals, Renewal
-from tokenproxy.tokens.slot import Slot
+from tokenproxy.tokens.slot import Refused, Slot
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.store import Lease
 from tokenproxy.tokens.token import Granted, Record, Setback, Token, Unusable
@@ -230,9 +230,11 @@ class Renewer:
 
     def _admit_helplessness(self, record: Record) -> None:
         """Where only a person can help, that is so before anybody has asked."""
-        is_left_alone = not self._source.attempts(record)
-        if is_left_alone and self._slot.usable(self._clock.now()) is None:
-            self._slot.refused(record.error or self._source.helpless)
+        if self._slot.is_renewing or isinstance(self._slot.need(self._clock.now()), Refused):
+            return  # more has been said about it, or will be
+        if not self._source.attempts(record) and self._slot.usable(self._clock.now()) is None:
+            why = self._slot.refused(self._source.helpless).why
+            self._observe(LoginRequired(self._name, why))
 
     def _learn(self, record: Record, setback: Setback) -> None:
         """What another process met with, or we did before a restart, is not tried again."""

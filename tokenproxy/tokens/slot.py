@@ -134,6 +134,11 @@ class Slot:
         """The token that was last taken up, good or not."""
         return self._held
 
+    @property
+    def is_renewing(self) -> bool:
+        """Whether a renewal is under way."""
+        return self._renewing
+
     def fresh(self, now: Moment) -> Held | None:
         """The token, if nothing need be done about it: every request asks this, so it is short."""
         until = self._fresh_until

@@ -30,8 +30,8 @@ MOST_CONFLICTS = 5  # under the lock one is an accident; more mean that somebody
 class Vault:
     """One credential's record: in the store, or waiting to be stored.
 
-    `known` is the newest record that was loaded or saved; `was_read` tells whether the store
-    could be read even once; `unsaved` is what the store has not taken yet.
+    `known` is the newest record that was loaded or saved; `trouble` is why the store could not be
+    read the last time; `unsaved` is what it has not taken yet, and `why_unsaved` says why.
     """
 
     def __init__(self, name: str, store: TokenStore, *, clock: Clock, observe: Observe) -> None:
@@ -44,7 +44,8 @@ class Vault:
         self._told = False
         self._saving: asyncio.Task[None] | None = None
         self.known = Record()
-        self.was_read = False
+        self.trouble: str | None = None
+        self.why_unsaved = ""
         self.unsaved: Record | None = None
 
     @asynccontextmanager
@@ -62,6 +63,11 @@ class Vault:
             if lease is not None:
                 await self._leave(lock)
 
+    async def probe(self) -> None:
+        """Lock the store and read it. Raises StoreError."""
+        async with self._store.lock():
+            await self.load()
+
     def at_rest(self) -> AbstractAsyncContextManager[None]:
         """While this is held nothing is being saved, and no save begins."""
         return self._turn
@@ -69,8 +75,12 @@ class Vault:
     async def load(self) -> Record:
         """What the store holds, or what we know, where that is newer. Raises StoreError."""
         async with self._turn:
-            stored = await self._store.load()
-            self.was_read = True
+            try:
+                stored = await self._store.load()
+            except StoreError as error:
+                self.trouble = str(error)
+                raise
+            self.trouble = None
             self._stored = stored.generation
             if self.unsaved is not None:
                 if _supersedes(stored, self.unsaved):
@@ -203,9 +213,10 @@ class Vault:
             self._observe(Persisted(self._name))
 
     def _tell_unsaved(self, error: Exception) -> None:
+        self.why_unsaved = _explained(error)
         if not self._told:
             self._told = True
-            self._observe(NotPersisted(self._name, _explained(error)))
+            self._observe(NotPersisted(self._name, self.why_unsaved))
 
 
 def _explained(error: Exception) -> str:

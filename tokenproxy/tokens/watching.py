@@ -11,6 +11,7 @@ from tokenproxy.tasks import spawn
 
 DEBOUNCE_MS = 100  # the writes of one save arrive as one change
 STEP_MS = 50
+MAX_LINKS = 40  # symlinks on one path, as Linux has it; more are a loop
 LOOK_AGAIN = 1.0  # seconds until a folder that could not be watched is tried again
 
 Places = Callable[[], Iterable[Path]]
@@ -94,3 +95,53 @@ class FolderWatch:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener.set()
+
+
+async def file_changes(path: Path) -> AsyncGenerator[None, None]:
+    """Yields when there is another file at `path`, or something else in it.
+
+    Folders are watched rather than the file: Kubernetes swaps a symlink beside it. A file that
+    has gone is no reason to look: it may be on its way back.
+    """
+    seen = _look(path)
+    async with aclosing(FolderWatch(lambda: _places(path)).changes()) as changes:
+        async for _ in changes:
+            before, seen = seen, _look(path)
+            if seen not in {None, before}:
+                yield
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    """What changes with the file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _places(path: Path) -> set[Path]:
+    """The folders in which something may change that leads elsewhere.
+
+    Those of the file, of each symlink on the way to it, and of what these lead to: whoever
+    watches a folder through a symlink sees nothing of the symlink.
+    """
+    return {path.parent, *_folders_of_links(path)}
+
+
+def _folders_of_links(path: Path) -> set[Path]:
+    """The folders, without symlinks in them, of all that a path goes by."""
+    folders: set[Path] = set()
+    waiting = [path]
+    for _ in range(MAX_LINKS):
+        if not waiting:
+            break
+        here = waiting.pop()
+        for step in (here, *here.parents):
+            if step.is_symlink():
+                folder = step.parent.resolve()  # above it no symlink is left
+                folders.add(folder)
+                waiting.append(folder / step.readlink())
+    with suppress(OSError, RuntimeError):  # a circle
+        folders.add(path.resolve().parent)
+    return folders

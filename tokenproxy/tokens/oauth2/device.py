@@ -6,7 +6,7 @@
 | `authorization_pending`       | asked again after `interval`              |
 | `slow_down`                   | the same, and `interval` grows by 5 s     |
 | no answer, 429, 5xx           | the same, and `interval` doubles (3.5)    |
-| `access_denied`               | SourceRefused: the person said no         |
+| `access_denied` and the like  | SourceRefused: the person said no         |
 | `expired_token`, time is over | SourceRefused: begin anew                 |
 | anything else                 | as `tokens.refusal` has it                |
 """
@@ -91,19 +91,19 @@ class DeviceFlow:
                 form = grants.device_code(code.device_code)
                 request, answer = await self._client.ask(token, form, key=key)
             except SourceUnavailable:
-                interval = min(interval * 2, LONGEST_INTERVAL)
+                interval = max(interval, min(interval * 2, LONGEST_INTERVAL))
                 continue
             match _error(answer):
                 case "authorization_pending":
                     continue
                 case "slow_down":
-                    interval = min(interval + SLOWER, LONGEST_INTERVAL)
-                case "access_denied":
+                    interval += SLOWER
+                case "access_denied" | "authorization_declined":  # Microsoft's word
                     raise self._refusal("was not let in: whoever was asked said no")
                 case "expired_token":
                     break
                 case _ if answer.is_busy:
-                    interval = min(interval * 2, LONGEST_INTERVAL)
+                    interval = max(interval, min(interval * 2, LONGEST_INTERVAL))
                 case _:
                     return self._client.read(request, answer, certain=True, key=key)
         raise self._refusal("was not let in in time: the code is no longer good")
@@ -115,7 +115,7 @@ class DeviceFlow:
 
 
 def _interval(told: object) -> float:
-    return min(max(positive(told) or USUAL_INTERVAL, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+    return max(positive(told) or USUAL_INTERVAL, SHORTEST_INTERVAL)
 
 
 def _error(answer: TokenAnswer) -> object:

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
-from tokenproxy.tokens.endpoint import shown
+from tokenproxy.tokens.endpoint import TokenAnswer, shown
 from tokenproxy.tokens.oauth2.client import TokenClient
 from tokenproxy.tokens.oauth2.client_auth import Pairs
 from tokenproxy.tokens.token import Record
@@ -24,7 +24,7 @@ async def revoke(name: str, client: TokenClient, record: Record) -> bool:
         return False
     for form in forms:
         _, answer = await client.ask(endpoints.revocation, form)
-        if answer.status != HTTPStatus.OK and not _is_unsupported(answer.json):
+        if not _is_done(answer):
             raise SourceUnavailable(
                 f"credential '{name}': {shown(endpoints.revocation)} did not revoke the token "
                 f"({answer.status})",
@@ -46,6 +46,13 @@ def _form(token: Secret, hint: str) -> Pairs:
     return (("token", token.reveal()), ("token_type_hint", hint))
 
 
-def _is_unsupported(json: object) -> bool:
-    """An issuer need not be able to revoke access tokens (RFC 7009 2.2.1)."""
-    return isinstance(json, dict) and json.get("error") == "unsupported_token_type"
+def _is_done(answer: TokenAnswer) -> bool:
+    """Whether the token is gone, or cannot be made to go.
+
+    An issuer need not be able to revoke access tokens (RFC 7009 2.2.1), and one that has ended
+    all that came from a refresh token may not know them any more (Google: `invalid_token`).
+    """
+    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        return True
+    error = answer.json.get("error") if isinstance(answer.json, dict) else None
+    return error in {"unsupported_token_type", "invalid_token"}

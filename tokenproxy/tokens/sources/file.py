@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from pathlib import Path
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable
@@ -15,10 +13,9 @@ from tokenproxy.tokens.answer import look_up
 from tokenproxy.tokens.lifetime import Asked, expiry
 from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.token import Granted, Record, Token, is_sendable
-from tokenproxy.tokens.watching import FolderWatch
+from tokenproxy.tokens.watching import file_changes
 
 MAX_TOKEN_FILE = 1 << 20
-MAX_LINKS = 40  # as Linux has it; more are a loop
 DEFAULT_FIELD = "access_token"
 
 
@@ -52,33 +49,9 @@ class FileSource(Source):
         )
         return Granted(Token(Secret(access), now, expires_at))
 
-    async def changes(self) -> AsyncGenerator[None, None]:
-        """Yields when there is another file, or something else in it.
-
-        A file that has gone is no reason to ask: it may be on its way back.
-        """
-        seen = self._look()
-        async with aclosing(FolderWatch(self._places).changes()) as changes:
-            async for _ in changes:
-                before, seen = seen, self._look()
-                if seen not in {None, before}:
-                    yield
-
-    def _places(self) -> set[Path]:
-        """The folders in which something may change that leads elsewhere.
-
-        Those of the file, of each symlink on the way to it, and of what these lead to: whoever
-        watches a folder through a symlink sees nothing of the symlink.
-        """
-        return {self._settings.path.parent, *_folders_of_links(self._settings.path)}
-
-    def _look(self) -> tuple[int, ...] | None:
-        """What changes with the file; None where there is none."""
-        try:
-            status = self._settings.path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yields when there is another file, or something else in it."""
+        return file_changes(self._settings.path)
 
     def _read(self) -> bytes:
         try:
@@ -114,21 +87,3 @@ class FileSource(Source):
 def _open_without_waiting(path: str, flags: int) -> int:
     """A FIFO that nobody writes to would else hold the thread for ever."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _folders_of_links(path: Path) -> set[Path]:
-    """The folders, without symlinks in them, of all that a path goes by."""
-    folders: set[Path] = set()
-    waiting = [path]
-    for _ in range(MAX_LINKS):
-        if not waiting:
-            break
-        here = waiting.pop()
-        for step in (here, *here.parents):
-            if step.is_symlink():
-                folder = step.parent.resolve()  # above it no symlink is left
-                folders.add(folder)
-                waiting.append(folder / step.readlink())
-    with suppress(OSError, RuntimeError):  # a circle
-        folders.add(path.resolve().parent)
-    return folders

@@ -7,6 +7,7 @@ token from then on.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import assert_never
 
@@ -22,6 +23,7 @@ from tokenproxy.tokens.oauth2.device import DeviceFlow
 from tokenproxy.tokens.oauth2.revocation import revoke
 from tokenproxy.tokens.source import Attempt, Seed, Source
 from tokenproxy.tokens.token import Granted, Record
+from tokenproxy.tokens.watching import file_changes
 
 MAX_TOKEN_FILE = 1 << 20
 
@@ -68,6 +70,11 @@ class OAuth2Source(Source):
         if self._settings.dpop:
             key = record.dpop_key or self._client.new_key()
         return await self._client.grant(form, certain=self._is_certain(attempt), key=key)
+
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yields when the file of the subject token holds another."""
+        path = self._settings.subject_token_file
+        return super().changes() if path is None else file_changes(path)
 
     async def revoke(self, record: Record) -> bool:
         """RFC 7009, where the issuer has an endpoint for it."""
