@@ -466,3 +466,52 @@ def passed(provider: OidcProvider) -> Iterable[str]:
                 yield str(form[name])
         if "token" in form:
             yield str(form["token"])
+
+
+# -- what cannot be kept -----------------------------------------------------------------------
+
+
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "no folder": {"type": "file", "path": "/proc/nowhere"},
+    "no redis": {"type": "redis", "url": "redis://127.0.0.1:1/0"},
+}
+
+
+@pytest.mark.parametrize("store", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("verb", ["login", "logout", "refresh"])
+def test_what_could_not_be_kept_is_no_success(
+    tmp_path: Path, oidc_provider: ProviderFactory, verb: str, store: dict[str, Any]
+) -> None:
+    provider = oidc_provider(access_life=LONG)
+    told = config(provider, {"it": by_password(provider)})
+
+    said = Shell(tmp_path, {**told, "store": store})(verb, "it")
+
+    assert (said.code, said.out) == (FAILED, "")
+    assert "error: " in said.err
+
+
+@pytest.mark.parametrize("store", UNUSABLE.values(), ids=UNUSABLE)
+def test_nobody_is_sent_to_sign_in_where_nothing_can_be_kept(
+    tmp_path: Path, oidc_provider: ProviderFactory, store: dict[str, Any]
+) -> None:
+    provider = oidc_provider(access_life=LONG)
+    told = config(provider, {"it": credential(provider, "device_code", "basic")})
+
+    said = Shell(tmp_path, {**told, "store": store})("login", "it")
+
+    assert (said.code, said.out) == (FAILED, "")
+    assert provider.token_calls() == []
+
+
+def test_a_status_that_nobody_knows_is_no_success(
+    tmp_path: Path, oidc_provider: ProviderFactory
+) -> None:
+    store = UNUSABLE["no redis"]
+    provider = oidc_provider(access_life=LONG)
+    told = config(provider, {"it": by_password(provider)})
+
+    said = Shell(tmp_path, {**told, "store": store})("status", "--json")
+
+    assert said.code == FAILED
+    assert json.loads(said.out)["credentials"]["it"]["last_error"] is not None

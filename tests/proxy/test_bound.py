@@ -1,14 +1,22 @@
+from pathlib import Path
+
 import jwt
 import pytest
+from pydantic import TypeAdapter
 
+from tests.conftest import Serving
+from tests.wire import OK, Peer, Upstream
 from tokenproxy.clock import FOREVER, Moment
 from tokenproxy.proxy.bound import Bound, wants_nonce
 from tokenproxy.proxy.headers import Header
 from tokenproxy.secret import Secret
+from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.testing import ManualClock
+from tokenproxy.tokens.codec import encode
+from tokenproxy.tokens.fingerprint import record_key
 from tokenproxy.tokens.oauth2.dpop import new_key
 from tokenproxy.tokens.slot import Held
-from tokenproxy.tokens.token import Token
+from tokenproxy.tokens.token import Record, Token
 
 KEY = new_key()
 HELD = Held(1, Token(Secret("the-token"), 0.0), Moment(0, 0), FOREVER, FOREVER, KEY)
@@ -77,3 +85,51 @@ def test_a_challenge_is_a_401_that_names_the_error_and_the_nonce(
     status: int, headers: list[Header], wanted: bool
 ) -> None:
     assert wants_nonce(status, headers) is wanted
+
+
+async def test_a_request_on_a_stale_connection_goes_again_with_another_proof(
+    serving: Serving, upstream: Upstream, tmp_path: Path
+) -> None:
+    """RFC 9449 11.1: whoever has seen the first may remember it."""
+    proofs: list[str] = []
+    replies = iter([OK, OK])
+
+    async def meet(peer: Peer) -> None:
+        proofs.append(_proof(await peer.head()))
+        await peer.send(next(replies))
+        proofs.append(_proof(await peer.head()))
+        peer.close()
+
+    upstream.meet = meet
+    proxy = await serving(_config(upstream, tmp_path))
+    assert [(await proxy.ask()).status for _ in range(2)] == [200, 200]
+    assert upstream.connections == 2
+    assert len(set(proofs)) == len(proofs) == 3
+
+
+def _proof(head: bytes) -> str:
+    [line] = [line for line in head.split(b"\r\n") if line.startswith(b"DPoP: ")]
+    return line.decode()
+
+
+def _config(upstream: Upstream, folder: Path) -> dict[str, object]:
+    """A credential whose token is in the store already, so that no issuer is asked."""
+    store = folder / "tokens"
+    shop = {
+        "type": "oauth2",
+        "grant": "client_credentials",
+        "token_url": "http://127.0.0.1:9/token",
+        "client_id": "shop",
+        "client_auth": {"secret": "s"},
+        "dpop": True,
+        "refresh": {"background": False},
+    }
+    settings = TypeAdapter[AnyCredential](AnyCredential).validate_python(shop)
+    record = Record(1, Token(Secret("the-token"), 1.0), dpop_key=KEY)
+    store.mkdir(mode=0o700)
+    (store / f"{record_key('shop', settings)}.json").write_bytes(encode(record))
+    return {
+        "store": {"type": "file", "path": str(store)},
+        "credentials": {"shop": shop},
+        "routes": [{"upstream": upstream.url, "credential": "shop"}],
+    }

@@ -239,6 +239,15 @@ async def refusal(build: Build, issuer: OAuth2Issuer) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["access_denied", "authorization_declined"])
+async def test_who_says_no_is_not_asked_again(build: Build, clock: Passing, word: str) -> None:
+    async with an_issuer(clock) as issuer:
+        issuer.polls.append(word)
+        with pytest.raises(SourceRefused, match="said no"):
+            await polled(build, issuer)
+    assert len(issuer.calls_to(TOKEN)) == 1
+
+
 async def test_a_poll_sends_this_form(build: Build, clock: Passing) -> None:
     async with an_issuer(clock) as issuer:
         device = flow(build, issuer, scope="a b")

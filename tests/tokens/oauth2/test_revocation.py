@@ -98,6 +98,22 @@ async def test_an_issuer_need_not_revoke_access_tokens(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
+    "fault",
+    [
+        faults.Status(204),
+        faults.Status(202, b"{}"),
+        faults.Status(400, b'{"error":"invalid_token"}'),
+    ],
+    ids=["204", "202", "Google's"],
+)
+async def test_what_is_gone_is_gone_however_that_is_told(build: Build, fault: faults.Fault) -> None:
+    async with an_issuer() as issuer:
+        issuer.fail_next(2, fault, endpoint=REVOKE)
+        assert await build(issuer, "password").revoke(BOTH)
+    assert len(issuer.calls_to(REVOKE)) == 2
+
+
+@pytest.mark.parametrize(
     ("fault", "status", "retry_after"),
     [
         (faults.unavailable(retry_after="7"), 503, 7.0),
