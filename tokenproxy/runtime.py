@@ -34,6 +34,7 @@ from tokenproxy.proxy.route import RouteTable
 from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.tls import Tls
+from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens import endpoint
 from tokenproxy.tokens.build import build_source, build_stores
 from tokenproxy.tokens.fingerprint import config_label, record_key
@@ -80,6 +81,7 @@ class Runtime:
         self.keepers: dict[str, Keeper] = {}
         self._variables = without_secrets(self._world.variables, config)
         self.bound = Bound(self._world.clock)
+        self._stores: StoreFactory = MemoryStores()
         self._is_built = False
         self._handler: Handler | None = None
 
@@ -134,6 +136,7 @@ class Runtime:
         stores: StoreFactory = MemoryStores()
         with mistakes.noted("store"):
             stores = build_stores(self._config.store, state_folder=self._world.state_folder)
+            self._stores = stores
             stack.push_async_callback(stores.close)
         for name, settings in self._config.credentials.items():
             where = f"credentials.{name}"
@@ -192,13 +195,20 @@ class Runtime:
     async def _close_keepers(self) -> None:
         """All at once: together they get the grace that each of them may need.
 
-        None is left behind by one whose leaving is cancelled: then they get no grace.
+        After that the store is given up on, where it does not answer. None is left behind by one
+        whose leaving is cancelled: then they get no grace.
         """
+        closing = spawn(self._close_all(self.close_grace), name="close keepers")
         try:
-            await self._close_all(self.close_grace)
+            await done_within(closing, self.close_grace, self._world.clock.sleep)
         except asyncio.CancelledError:
+            self._stores.hurry()
+            await cancelled(closing)
             await self._close_all(0.0)
             raise
+        self._stores.hurry()
+        await asyncio.wait({closing})
+        closing.result()
 
     async def _close_all(self, grace: float) -> None:
         closing = [keeper.close(grace) for keeper in self.keepers.values()]

@@ -1,12 +1,16 @@
 """SIGTERM: what is in flight ends well, and so does the program."""
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import requests
 
 from tests.e2e.conftest import ProxyFactory
 from tests.e2e.test_failing_well import config, until
+from tests.redis_server import RedisServer
 from tokenproxy.testing import Api, Issuer, running
 
 CALLERS = 8
@@ -46,3 +50,26 @@ def test_a_stream_that_outlives_the_grace_is_broken_off_and_not_ended(
 
             with pytest.raises(requests.exceptions.ChunkedEncodingError):
                 list(pieces)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_redis_that_hangs_holds_up_no_end(
+    proxy: ProxyFactory, client: requests.Session, signals: int
+) -> None:
+    with (
+        RedisServer() as redis,
+        running(Issuer(access_life=60)) as issuer,
+        running(Api(issuer)) as api,
+    ):
+        told = config(issuer, api, shutdown_grace="1s" if signals == 1 else "60s")
+        program = proxy({**told, "store": {"type": "redis", "url": redis.url}})
+        assert client.get(f"{program.url}/items/").status_code == 200
+        redis.freeze()
+        issuer.expire_now()
+        with suppress(requests.RequestException):
+            client.get(f"{program.url}/items/", timeout=0.5)  # begins a renewal that goes nowhere
+        for _ in range(signals - 1):
+            os.kill(program.pid, signal.SIGINT)  # two of the same kind may arrive as one
+        code = program.terminate()  # fails where that takes long, as each call in turn would
+        redis.thaw()
+    assert code == 0

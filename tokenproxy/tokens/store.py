@@ -65,5 +65,8 @@ class StoreFactory(Protocol):
     def open(self, key: str) -> TokenStore:
         """The record of that key: letters, digits, `-` and `_`."""
 
+    def hurry(self) -> None:
+        """Give up soon whatever is asked from now on, or has been asked already."""
+
     async def close(self) -> None:
         """Give back connections; no store of it is used any more."""

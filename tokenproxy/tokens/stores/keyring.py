@@ -62,6 +62,9 @@ class KeyringStores:
         """The record of that key."""
         return KeyringStore(self._folder, key, self._watch, self._ring, self._calls)
 
+    def hurry(self) -> None:
+        """Nothing here waits for another machine."""
+
     async def close(self) -> None:
         """A call that was given up is left to end by itself."""
 

@@ -36,6 +36,9 @@ class MemoryStores:
         """The record of that key."""
         return MemoryStore(self._cells.setdefault(key, _Cell()))
 
+    def hurry(self) -> None:
+        """Nothing here waits for another machine."""
+
     async def close(self) -> None:
         """What is kept goes with the process."""
 

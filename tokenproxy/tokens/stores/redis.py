@@ -87,6 +87,10 @@ class RedisStores:
         )
         return RedisStore(names, self._codec_for(key), self._link, lock, self._changes)
 
+    def hurry(self) -> None:
+        """Give up soon whatever is asked."""
+        self._link.hurry()
+
     async def close(self) -> None:
         """Stop listening, and close all connections."""
         await self._changes.close()
