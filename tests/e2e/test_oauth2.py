@@ -222,6 +222,33 @@ def test_each_client_says_who_it_is_in_its_way_at_login_and_renewal(
     check_untroubled(provider, program)
 
 
+@pytest.mark.soak
+def test_each_client_keeps_its_token_alive_for_ten_lives(
+    oidc_provider: ProviderFactory, proxy: ProxyFactory, client: requests.Session
+) -> None:
+    provider = oidc_provider(access_life=LIFE)
+    names = [name for name in CLIENTS if name != "bound"]  # whose upstream is another
+    told = {name: credential(provider, "password", name, **login_of(provider)) for name in names}
+    program = proxy(config(provider, told))
+    seen: dict[str, Counter[int]] = defaultdict(Counter)
+
+    def ask_all() -> int:
+        for name in names:
+            seen[name][client.get(f"{program.url}/{name}/items").status_code] += 1
+        return 0
+
+    for_seconds(10.0 * LIFE, ask_all)
+
+    assert {name: set(statuses) for name, statuses in seen.items()} == {
+        name: {200} for name in names
+    }
+    renewals = Counter(call.client_id for call in provider.token_calls("refresh_token"))
+    assert len(renewals) == len(names)
+    assert min(renewals.values()) >= 10
+    assert len(provider.token_calls("password")) == len(names)
+    check_untroubled(provider, program)
+
+
 def test_what_a_token_is_wanted_for_arrives(
     oidc_provider: ProviderFactory, proxy: ProxyFactory, client: requests.Session
 ) -> None:
