@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.exceptions import ChunkedEncodingError
 
 from tests.e2e.conftest import Program, ProviderFactory, ProxyFactory
 from tests.e2e.oidc import OidcProvider
@@ -81,7 +82,7 @@ class Callers:
             while not self._over.is_set():
                 try:
                     answer = session.get(f"{self.programs[index].url}/shop/items", timeout=30)
-                except requests.ConnectionError as error:
+                except (requests.ConnectionError, ChunkedEncodingError) as error:
                     if index not in self._dying:
                         self.troubles.append(repr(error))
                     self._over.wait(0.05)
