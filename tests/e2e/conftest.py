@@ -326,18 +326,56 @@ class ProxyFactory(Protocol):
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[ProxyFactory]:
-    """`proxy(config)` runs tokenproxy; all of a test have one home, so one default store."""
+    """`proxy(config)` runs tokenproxy; all of a test have one home, so one default store.
+
+    They tell all they can, and none of it may be a secret of the config, or a JWT.
+    """
     home = tmp_path / "home"
     home.mkdir()
+    written: list[tuple[Mapping[str, Any], Path]] = []
     with ExitStack() as running:
 
         def run(config: Mapping[str, Any], **env: str) -> Program:
             folder = Path(mkdtemp(prefix="proxy-", dir=tmp_path))
             file = folder / "tokenproxy.yaml"
-            file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", **config}))
+            told = {"listen": "127.0.0.1:0", "log": {"level": "debug"}, **config}
+            file.write_text(yaml.safe_dump(told))
             arguments = ["-m", "tokenproxy", "run", "-c", str(file)]
             program = Program(arguments, folder, {**program_environment(home), **env})
             running.callback(program.terminate)
+            written.append((config, folder / "stderr.log"))
             return program
 
         yield run
+    for config, log in written:
+        text = log.read_text(errors="replace")
+        assert [secret for secret in secrets_in(config) if secret in text] == []
+        assert "eyJ" not in text  # the beginning of every JWT
+
+
+SECRET_KEYS = {
+    "password",
+    "secret",
+    "refresh_token",
+    "subject_token",
+    "actor_token",
+    "key",
+    "token",
+}
+SHORTEST_SECRET = 8  # characters; a shorter one is likely to be a word of something else
+
+
+def secrets_in(settings: Any) -> Iterator[str]:
+    """What stands under the keys of a config that hold secrets, however deep."""
+    match settings:
+        case Mapping():
+            for key, value in settings.items():
+                is_secret = key in SECRET_KEYS and isinstance(value, str)
+                if is_secret and len(value) >= SHORTEST_SECRET:
+                    yield value
+                yield from secrets_in(value)
+        case list() | tuple():
+            for item in settings:
+                yield from secrets_in(item)
+        case _:
+            pass
