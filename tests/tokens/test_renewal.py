@@ -92,7 +92,7 @@ async def test_the_refresh_token_comes_first_and_a_refused_one_goes_to_the_login
     run = Run(*script, can_login=can_login)
     assert isinstance(await run.on(record), Granted)
     assert run.source.asked == asked
-    assert run.renewal.renew_refused is (script == [REFUSED])
+    assert bool(run.forgotten) is (script == [REFUSED])
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_where_a_rescue_is_due_the_login_is_tried_after_a_pause() -> None:
     run = Run(SLOW, rescue=True)
     assert isinstance(await run.on(STORED), Granted)
     assert run.calls == [(RENEW, 0), (LOGIN, 0.5)]
-    assert not run.renewal.renew_refused
+    assert not run.forgotten
 
 
 async def test_a_refused_rescue_is_a_failure_like_the_first_and_not_repeated() -> None:
@@ -189,7 +189,7 @@ async def test_a_refused_rescue_is_a_failure_like_the_first_and_not_repeated() -
     assert await run.on(STORED) is SLOW
     assert await run.on(STORED) is SLOW
     assert run.source.asked == [RENEW, LOGIN, RENEW]
-    assert not run.renewal.renew_refused
+    assert not run.forgotten
     assert run.rescues == 1
 
 

@@ -31,7 +31,7 @@ class Refusals:
 
 
 class Renewal:
-    """Run once. Afterwards `renew_refused` tells whether the record's refresh token is dead.
+    """Run once. Afterwards `attempt` is the last one that was made.
 
     `retries` is how often a passing failure is tried again at once; `patience`, in seconds, is
     the longest pause for that: past it the renewal has failed. `forget` is awaited as soon as
@@ -58,8 +58,7 @@ class Renewal:
         self._forget = forget
         self._clock = clock
         self._random = random
-        self.renew_refused = False
-        self.attempt = Attempt.LOGIN  # the last one that was made
+        self.attempt = Attempt.LOGIN
 
     async def run(self, record: Record) -> Granted:
         """A new token. Raises SourceUnavailable or SourceRefused."""
@@ -70,7 +69,6 @@ class Renewal:
         try:
             return await self._try(Attempt.RENEW, record)
         except SourceRefused as refusal:
-            self.renew_refused = not refusal.of_the_client
             self._refusals.means = record.means
             await self._forget(refusal)
             if not can_login:
