@@ -6,7 +6,7 @@ saw, a session or connection that nobody closed.
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import settings
 
+from tests import secrecy
 from tests.wire import LIMIT, Message, Peer, Upstream, answer
 from tokenproxy.clock import Moment, SystemClock
 from tokenproxy.config.model import Config
@@ -22,6 +23,23 @@ from tokenproxy.runtime import World
 from tokenproxy.server.serve import serve
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing import Api, Issuer
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No test may pass that shows a secret, except one that says it is to."""
+    report = yield
+    if call.when == "setup":
+        secrecy.begin()
+    elif item.get_closest_marker("shows_secrets") is None:
+        found = list(secrecy.leaks(report))
+        if found and report.passed:
+            report.outcome = "failed"
+            report.longrepr = "secrets were shown:\n" + "\n".join(found)
+    return report
+
 
 settings.register_profile("a loaded machine", deadline=None)
 settings.load_profile("a loaded machine")
@@ -141,6 +159,7 @@ async def serving(nothing_left_behind: None, tmp_path: Path) -> AsyncIterator[Se
                 finally:
                     await cancelled(task)
                 assert sum(isinstance(event, InternalError) for event in events) == faults
+                assert [each for each in secrecy.held() if each in repr(events)] == []
 
             stack.push_async_callback(end)
             listening = [await _line(lines, task) for _ in config_.listen]

@@ -29,15 +29,22 @@ setbacks = st.builds(
     st.none() | texts,
     st.none() | texts,
 )
+several = st.lists(setbacks, max_size=3)
 records = st.builds(
-    Record,
-    st.integers(1),
-    st.none() | tokens,
-    st.none() | secrets,
-    st.none() | st.text(min_size=1),
-    st.none() | times,
-    st.none() | setbacks,
-    st.none() | secrets,
+    lambda record, found, spent: replace(
+        record, setback=found[0] if found else None, others=tuple(found[1:]), spent=tuple(spent)
+    ),
+    st.builds(
+        Record,
+        st.integers(1),
+        st.none() | tokens,
+        st.none() | secrets,
+        st.none() | st.text(min_size=1),
+        st.none() | times,
+        dpop_key=st.none() | secrets,
+    ),
+    several,
+    st.lists(texts, max_size=3),
 )
 FULL = Record(
     7,
@@ -47,6 +54,8 @@ FULL = Record(
     1.0,
     Setback("it was down", "4e5f", 2, 1, 3.5, 1.5, 4.5, "no", "0a1b2c3d", ":0a1b2c3d"),
     Secret("a key"),
+    spent=("4e5f6a7b",),
+    others=(Setback("refused", "6a7b"),),
 )
 SETBACK = asdict(FULL.setback or Setback("", ""))
 
@@ -88,10 +97,13 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
         edited(access_token="\u00e9"),
         edited(refresh_token=5),
         edited(seed={}),
-        edited(setback=1),
-        edited(setback={**SETBACK, "failures": -1}),
-        edited(setback={**SETBACK, "not_before": "soon"}),
-        edited(setback={**SETBACK, "error": 1}),
+        edited(setbacks=1),
+        edited(setbacks=[1]),
+        edited(setbacks=[{**SETBACK, "failures": -1}]),
+        edited(setbacks=[{**SETBACK, "not_before": "soon"}]),
+        edited(setbacks=[SETBACK, {**SETBACK, "error": 1}]),
+        edited(spent="4e5f6a7b"),
+        edited(spent=[1]),
         edited(issued_at="yesterday"),
         edited(issued_at=True),
         edited(issued_at=-1),
@@ -142,7 +154,8 @@ def test_a_record_of_a_newer_program_is_neither_read_nor_unreadable(version: int
 
 @pytest.mark.parametrize("setback", [{}, {"error": "down"}, {"config": "4e5f"}])
 def test_a_setback_that_tells_nothing_is_none(setback: dict[str, Any]) -> None:
-    assert decode(edited(setback=setback)) == replace(FULL, setback=None)
+    assert decode(edited(setbacks=[setback])) == replace(FULL, setback=None, others=())
+    assert decode(edited(setbacks=[setback, SETBACK])) == replace(FULL, others=())
 
 
 def test_fields_that_are_left_out_are_empty() -> None:

@@ -22,7 +22,7 @@ from tokenproxy.secret import Secret
 from tokenproxy.tasks import spawn
 from tokenproxy.tokens.slot import Held, State
 from tokenproxy.tokens.source import Attempt
-from tokenproxy.tokens.token import LOST, Record, Setback, Token, Unusable
+from tokenproxy.tokens.token import LOST, MOST_OTHERS, Record, Setback, Token, Unusable
 
 NO = SourceRefused("the issuer refused (401)")
 LATER = SourceUnavailable("too many", retry_after=300)
@@ -195,9 +195,12 @@ async def test_of_two_records_that_both_were_saved_last_the_later_renewal_wins(
 
 async def test_a_success_ends_the_setback_for_all() -> None:
     async with stage() as scene:
-        scene.store.put(Record(1, setback=Setback("down", "", 3, 1, rescued_at=5.0)))
+        of_another = Setback("refused", "another config", login_refused="no")
+        ours = Setback("down", "", 3, 1, rescued_at=5.0)
+        scene.store.put(Record(1, setback=ours, others=(of_another,)))
         assert await another(scene) == "access-1"
         assert scene.store.record.setback is None
+        assert scene.store.record.others == ()
 
 
 async def test_whoever_waits_hears_that_another_was_told_to_wait() -> None:
@@ -276,6 +279,78 @@ async def test_a_first_refresh_token_that_is_refused_leaves_what_was_there() -> 
         await scene.clock.advance(101)
         assert await another(scene, config="good") == "access-2"
         assert [call.refresh for call in scene.source.calls] == ["good", "refresh-1"]
+
+
+async def ended_with(scene: Stage, source: ScriptedSource) -> object:
+    """What a process with that source gets, and is gone."""
+    keeper = await scene.keeper(source, FussyStore(scene.stores))
+    try:
+        return (await ended(spawn(keeper.get(), name="it")))[0]
+    finally:
+        await keeper.close()
+
+
+def refreshes(source: ScriptedSource) -> list[str | None]:
+    return [call.refresh for call in source.calls]
+
+
+async def test_a_first_refresh_token_that_was_replaced_is_not_sent_again_once_another_began() -> (
+    None
+):
+    async with stage(source={"can_login": False, "seed": "first"}) as scene:
+        assert await another(scene) == "access-1"
+        second = ScriptedSource(scene.clock, can_login=False, seed="second")
+        assert not isinstance(await ended_with(scene, second), BaseException)
+        third = ScriptedSource(scene.clock, can_login=False, seed="third")
+        assert not isinstance(await ended_with(scene, third), BaseException)
+        assert refreshes(scene.source) == ["first"]
+
+        await scene.clock.advance(101)
+        assert isinstance(await another(scene), SourceRefused)
+        assert isinstance(await ended_with(scene, second), SourceRefused)
+        assert (refreshes(scene.source), refreshes(second)) == (["first"], ["second"])
+        assert not isinstance(await ended_with(scene, third), BaseException)
+        assert refreshes(third) == ["third", "refresh-1"]
+
+
+async def test_who_comes_back_with_a_replaced_refresh_token_logs_in_where_the_config_can() -> None:
+    async with stage(source={"seed": "first"}) as scene:
+        assert await another(scene) == "access-1"
+        second = ScriptedSource(scene.clock, seed="second")
+        assert not isinstance(await ended_with(scene, second), BaseException)
+        assert await another(scene) == "access-2"
+        assert scene.source.asked == [RENEW, LOGIN]
+
+
+async def test_a_first_refresh_token_that_no_answer_has_replaced_may_come_back() -> None:
+    async with stage(source={"can_login": False, "seed": "first", "rotates": False}) as scene:
+        assert await another(scene) == "access-1"
+        second = ScriptedSource(scene.clock, can_login=False, seed="second")
+        assert not isinstance(await ended_with(scene, second), BaseException)
+        assert await another(scene) == "access-2"
+        assert refreshes(scene.source) == ["first", "first"]
+
+
+async def test_a_refused_login_stays_so_whatever_befalls_another_config() -> None:
+    async with stage() as scene:
+        scene.source.fail(NO)
+        for _ in range(3):
+            for config in ("one", "two", "three"):
+                assert isinstance(await another(scene, config=config), SourceRefused)
+        assert scene.source.asked == [LOGIN] * 3
+
+
+async def test_of_the_setbacks_of_other_configs_the_latest_are_kept() -> None:
+    async with stage() as scene:
+        scene.source.fail(NO)
+        configs = [f"config {count}" for count in range(MOST_OTHERS + 2)]
+        for config in configs:
+            await another(scene, config=config)
+        for config in reversed(configs[1:]):
+            await another(scene, config=config)
+        assert len(scene.source.calls) == len(configs)
+        await another(scene, config=configs[0])
+        assert len(scene.source.calls) == len(configs) + 1
 
 
 async def test_a_sign_in_without_a_refresh_token_does_not_keep_somebody_elses() -> None:

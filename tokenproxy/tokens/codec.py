@@ -66,7 +66,8 @@ def encode(record: Record) -> bytes:
         "refresh_token": record.refresh and record.refresh.reveal(),
         "seed": record.seed,
         "renewed_at": record.renewed_at,
-        "setback": record.setback and asdict(record.setback),
+        "setbacks": [asdict(each) for each in (record.setback, *record.others) if each],
+        "spent": list(record.spent),
         "dpop_key": record.dpop_key and record.dpop_key.reveal(),
     }
     return json.dumps(fields, indent=1).encode() + b"\n"
@@ -91,13 +92,16 @@ def decode(content: bytes) -> Record:
     if not isinstance(fields, dict):
         raise Unreadable("not a record")
     _check_version(fields.get("version"))
+    setback, others = _setbacks(fields.get("setbacks"))
     return Record(
         generation=_generation(fields.get("generation")),
         token=_token(fields),
         refresh=_secret(fields.get("refresh_token")),
         seed=_text(fields.get("seed")),
         renewed_at=_seconds(fields.get("renewed_at")),
-        setback=_setback(fields.get("setback")),
+        setback=setback,
+        others=others,
+        spent=tuple(map(_label, _list(fields.get("spent")))),
         dpop_key=_secret(fields.get("dpop_key")),
     )
 
@@ -117,9 +121,13 @@ def _check_version(version: object) -> None:
         raise Unreadable("not a record of a version that there was")
 
 
+def _setbacks(value: object) -> tuple[Setback | None, tuple[Setback, ...]]:
+    """The latest, and the others."""
+    found = [each for each in map(_setback, _list(value)) if each is not None]
+    return (found[0] if found else None), tuple(found[1:])
+
+
 def _setback(fields: object) -> Setback | None:
-    if fields is None:
-        return None
     if not isinstance(fields, dict):
         raise Unreadable("a setback is none")
     error, config = _text(fields.get("error")), _text(fields.get("config"))
@@ -165,6 +173,20 @@ def _count(value: object) -> int:
 def _secret(value: object) -> Secret | None:
     text = _text(value)
     return None if text is None else Secret(text)
+
+
+def _list(value: object) -> list[object]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Unreadable("a field is no list")
+    return value
+
+
+def _label(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unreadable("a label is not text")
+    return value
 
 
 def _text(value: object) -> str | None:

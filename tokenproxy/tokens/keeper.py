@@ -55,6 +55,7 @@ class Keeper:
     ) -> None:
         self.name = name
         self._source = source
+        self._config = config
         self._settings = settings
         self._clock = clock
         self._observe = observe
@@ -227,7 +228,7 @@ class Keeper:
 
     def status(self) -> Status:
         """How it stands, for a person."""
-        record, now = self._vault.known, self._clock.now()
+        record, now = self._vault.known.under(self._config()), self._clock.now()
         held = self._slot.held
         return Status(
             state=self._slot.state(now),

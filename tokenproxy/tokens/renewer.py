@@ -185,9 +185,7 @@ class Renewer:
 
     def _ours(self, record: Record) -> Record:
         """The record as it is for these settings."""
-        if record.setback is not None and record.setback.config != self._config():
-            record = replace(record, setback=None)
-        return self._planted(record)
+        return self._planted(record.under(self._config()))
 
     def _planted(self, record: Record) -> Record:
         """The record, begun anew where the config holds another first token.
@@ -197,7 +195,8 @@ class Renewer:
         Where a record was lost, ours may have been replaced too, and nobody can tell.
 
         What was there is replaced by a success alone: a first token that is refused may be a
-        mistake, and whoever takes it back goes on with what there was.
+        mistake, and whoever takes it back goes on with what there was. One that an answer has
+        replaced is not sent again by whoever still has it: its issuer may take that for theft.
         """
         self._replaced = None
         seed = self._source.seed
@@ -209,9 +208,16 @@ class Renewer:
         self._replaced = record
         setback = record.setback
         is_refused = setback is not None and setback.seed_refused == seed.token.label
-        is_of_use = seed.is_refresh_token and not record.lost and not is_refused
-        refresh = seed.token if is_of_use else None
-        return Record(record.generation, refresh=refresh, seed=seed.token.label, setback=setback)
+        spent = record.replaced_seeds if seed.is_refresh_token else ()
+        is_spent = record.lost or is_refused or seed.token.label in spent
+        return Record(
+            record.generation,
+            refresh=seed.token if seed.is_refresh_token and not is_spent else None,
+            seed=seed.token.label,
+            spent=spent,
+            setback=setback,
+            others=record.others,
+        )
 
     def _find(self, record: Record) -> None:
         """Take up what somebody else may have put into the store."""
@@ -304,7 +310,7 @@ class Renewer:
         if self._replaced is None or course.is_stored:
             course.record = await self._vault.note(failed, lease)
         else:
-            kept = replace(self._replaced, setback=failed.setback)
+            kept = replace(self._replaced, setback=failed.setback, others=failed.others)
             saved = await self._vault.note(replace(kept, lost=False), lease)
             course.record = replace(failed, generation=saved.generation)
         self._slot.take_up(course.record, self._clock.now())
@@ -351,6 +357,7 @@ class Renewer:
             dpop_key=granted.dpop_key or before.dpop_key,
             renewed_at=self._clock.now().wall,
             setback=None,
+            others=(),
         )
         course.record = await self._vault.save(new, lease)
         course.is_stored = True

@@ -6,6 +6,8 @@ from typing import TypeGuard
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.secret import Secret
 
+MOST_OTHERS = 7  # setbacks of other settings that a record keeps
+MOST_SPENT = 32  # first refresh tokens that it remembers
 SENDABLE = frozenset(map(chr, range(0x21, 0x7F)))  # contract 3.3.7
 
 
@@ -82,7 +84,9 @@ class Record:
     `generation` grows with every save, deletions included, so that an older record is never
     taken for a newer one; 0 is a record that was never saved. `seed` is the label of the
     refresh token that the config held when this record began: another one in the config
-    starts anew. `renewed_at` and `setback` tell other processes how the last renewals went.
+    starts anew, unless it is in `spent`: those that began it before, and have been replaced.
+    `renewed_at` and `setback` tell other processes how the last renewals went; `others` are
+    setbacks of processes with other settings, latest first.
     `lost` is a record that was there and cannot be read: it is stored nowhere.
     `dpop_key` is the private key that the tokens are bound to (RFC 9449), as PEM.
     """
@@ -95,6 +99,24 @@ class Record:
     setback: Setback | None = None
     dpop_key: Secret | None = None
     lost: bool = False
+    spent: tuple[str, ...] = ()
+    others: tuple[Setback, ...] = ()
+
+    def under(self, config: str) -> "Record":
+        """The same for settings of that label: `setback` is theirs."""
+        setbacks = tuple(each for each in (self.setback, *self.others) if each is not None)
+        theirs = next((each for each in setbacks if each.config == config), None)
+        others = tuple(each for each in setbacks if each.config != config)
+        return replace(self, setback=theirs, others=others[:MOST_OTHERS])
+
+    @property
+    def replaced_seeds(self) -> tuple[str, ...]:
+        """Labels of the first refresh tokens that must not be sent again, latest first."""
+        begun_with = self.seed is not None and (
+            self.refresh is None or self.refresh.label != self.seed
+        )
+        now_spent = (self.seed,) if begun_with and self.seed is not None else ()
+        return tuple(dict.fromkeys(now_spent + self.spent))[:MOST_SPENT]
 
     @property
     def error(self) -> str | None:
@@ -119,10 +141,10 @@ class Record:
     def tombstone(self, at: float | None = None) -> "Record":
         """What is left of it when it is deleted, at a time in seconds since the epoch.
 
-        It keeps its `seed`: the config's first refresh token may have been replaced long ago,
-        and must not be sent again (contract 3.3.4).
+        It keeps its `seed` and `spent`: the config's first refresh token may have been replaced
+        long ago, and must not be sent again (contract 3.3.4).
         """
-        return Record(self.generation + 1, seed=self.seed, renewed_at=at)
+        return Record(self.generation + 1, seed=self.seed, spent=self.spent, renewed_at=at)
 
 
 LOST = Record(lost=True)

@@ -71,6 +71,8 @@ FULL = Record(
         login_refused="no",
     ),
     dpop_key=Secret("-----BEGIN PRIVATE KEY-----\n"),
+    spent=("4e5f6a7b", "6a7b8c9d"),
+    others=(Setback("refused", "6a7b"),),
 )
 
 
@@ -224,7 +226,7 @@ async def test_what_was_deleted_leaves_a_tombstone_of_a_later_generation(
 ) -> None:
     await _put(store, FULL)
     await other.delete(lease=None)
-    assert await store.load() == Record(generation=4, seed=FULL.seed)
+    assert await store.load() == Record(generation=4, seed=FULL.seed, spent=FULL.spent)
 
 
 async def test_a_save_that_knows_nothing_of_a_deletion_is_a_conflict(
@@ -232,7 +234,7 @@ async def test_a_save_that_knows_nothing_of_a_deletion_is_a_conflict(
 ) -> None:
     await _put(store, FULL)
     await other.delete(lease=None)
-    tombstone = Record(generation=4, seed=FULL.seed)
+    tombstone = Record(generation=4, seed=FULL.seed, spent=FULL.spent)
     assert await store.save(Record(4, TOKEN), after=3, lease=None) == Conflict(tombstone)
     assert await store.save(Record(5, TOKEN), after=4, lease=None) == Saved()
 
@@ -415,7 +417,7 @@ async def test_a_watch_tells_of_a_deletion(store: TokenStore, other: TokenStore)
     told = spawn(_until_generation(store, 4), name="told")
     await _begun(told)
     await other.delete(lease=None)
-    assert await told == Record(generation=4, seed=FULL.seed)
+    assert await told == Record(generation=4, seed=FULL.seed, spent=FULL.spent)
 
 
 async def test_all_who_watch_are_told(opening: Opening, other: TokenStore) -> None:
