@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from aiohttp import web
 from hypothesis import settings
 
 from tests import secrecy
@@ -19,7 +20,7 @@ from tests.wire import LIMIT, Message, Peer, Upstream, answer
 from tokenproxy.clock import Moment, SystemClock
 from tokenproxy.config.model import Config
 from tokenproxy.events import Event, InternalError, RequestServed
-from tokenproxy.runtime import World
+from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.serve import serve
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing import Api, Issuer
@@ -137,8 +138,21 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is served is served in both ways, but for what only one can do."""
+    if "way_in" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("way_in", only.args if only else list(WAYS), indirect=True)
+
+
 @pytest.fixture
-async def serving(nothing_left_behind: None, tmp_path: Path) -> AsyncIterator[Serving]:
+def way_in(request: pytest.FixtureRequest) -> str:
+    """The way in: `wire` (what `tokenproxy run` serves with) or `handler` (on aiohttp)."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def serving(nothing_left_behind: None, tmp_path: Path, way_in: str) -> AsyncIterator[Serving]:
     async with AsyncExitStack() as stack:
 
         async def start(config: dict[str, Any], *, faults: int = 0) -> Proxy:
@@ -149,7 +163,7 @@ async def serving(nothing_left_behind: None, tmp_path: Path) -> AsyncIterator[Se
             clock = AheadClock()
             world = World(clock=clock, variables={}, state_folder=tmp_path, observe=events.append)
             config_ = Config.model_validate(settings, context={"folder": tmp_path})
-            task = spawn(serve(config_, world, lines.put_nowait, stopping), name="serve")
+            task = spawn(WAYS[way_in](config_, world, lines.put_nowait, stopping), name="serve")
 
             async def end() -> None:
                 stopping.set()
@@ -166,6 +180,25 @@ async def serving(nothing_left_behind: None, tmp_path: Path) -> AsyncIterator[Se
             return Proxy(listening, events, stopping.set, clock)
 
         yield start
+
+
+async def _serve_by_handler(
+    config: Config, world: World, announce: Callable[[str], None], stopping: asyncio.Event
+) -> None:
+    """As an aiohttp application of somebody's own does."""
+    async with Runtime(config, world) as runtime:
+        server = web.Server(runtime.handler, handler_cancellation=True, auto_decompress=False)
+        runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            announce(f"listening on http://127.0.0.1:{runner.addresses[0][1]}")
+            await stopping.wait()
+        finally:
+            await runner.cleanup()
+
+
+WAYS = {"wire": serve, "handler": _serve_by_handler}
 
 
 async def _line(lines: "asyncio.Queue[str]", task: "asyncio.Task[None]") -> str:

@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import aiohttp
 
@@ -31,6 +31,7 @@ from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.route import RouteTable
+from tokenproxy.proxy.wire.connecting import Connector
 from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.tls import Tls
@@ -77,6 +78,8 @@ class Runtime:
         self.close_grace = _longest_renewal(config) if close_grace is None else close_grace
         self._table = RouteTable(config.routes)
         self._upstreams: dict[str, Upstream] = {}
+        self.connectors: dict[str, Connector] = {}  # by the route's name
+        self._parts: Parts | None = None
         self._stack = AsyncExitStack()
         self.keepers: dict[str, Keeper] = {}
         self._variables = without_secrets(self._world.variables, config)
@@ -91,6 +94,13 @@ class Runtime:
         if self._handler is None:
             raise RuntimeError("enter the runtime first: `async with runtime:`")
         return self._handler
+
+    @property
+    def parts(self) -> Parts:
+        """What all requests share, once the runtime has been entered."""
+        if self._parts is None:
+            raise RuntimeError("enter the runtime first: `async with runtime:`")
+        return self._parts
 
     @property
     def table(self) -> RouteTable:
@@ -128,7 +138,7 @@ class Runtime:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._handler = None
+        self._handler = self._parts = None
         await self._stack.aclose()
 
     async def _build(self, stack: AsyncExitStack) -> None:
@@ -140,7 +150,7 @@ class Runtime:
             stack.push_async_callback(stores.close)
         for name, settings in self._config.credentials.items():
             where = f"credentials.{name}"
-            tls: ssl.SSLContext | bool = True
+            tls: ssl.SSLContext | Literal[True] = True
             with mistakes.noted(where):
                 tls = endpoint.tls_context(_tls(settings), f"{where}.tls")
             with mistakes.noted(where):
@@ -151,6 +161,7 @@ class Runtime:
             with mistakes.noted(where):
                 tls = endpoint.tls_context(route.settings.tls, f"{where}.tls")
                 self._upstreams[route.name] = Upstream(route, tls=tls)
+                self.connectors[route.name] = Connector(route, tls=tls)
         if mistakes.problems:
             raise ConfigError(mistakes.problems)
 
@@ -167,6 +178,7 @@ class Runtime:
             clock=self._world.clock,
             observe=self._world.observe,
         )
+        self._parts = parts
         self._handler = Handler(parts, self._config.allowed_hosts)
 
     def _build_keeper(

@@ -40,6 +40,7 @@ async def test_what_outlives_the_grace_is_reset(serving: Serving, upstream: Upst
     assert [(served.status, served.complete) for served in proxy.served] == [(200, False)]
 
 
+@pytest.mark.only("handler")
 async def test_a_fault_of_our_own_in_the_middle_of_an_answer_resets_it(
     serving: Serving, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,6 +242,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("request_", "status"), MALFORMED, ids=lambda value: str(value)[:40])
+@pytest.mark.only("wire")
 async def test_a_malformed_request_gets_our_own_words_and_the_connection_closes(
     plain: Proxy,
     upstream: Upstream,
@@ -269,17 +270,18 @@ async def test_a_malformed_request_gets_our_own_words_and_the_connection_closes(
 async def test_a_fault_of_our_own_is_500_and_says_nothing_of_itself(
     serving: Serving, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("SECRET-MARK")
 
     proxy = await serving({"routes": [{"name": "r", "upstream": upstream.url}]}, faults=1)
-    monkeypatch.setattr("tokenproxy.proxy.exchange.message_head", broken)
+    monkeypatch.setattr("tokenproxy.proxy.headers.RequestRules.to_upstream", broken)
     answer = await proxy.ask()
     assert (answer.status, problem(answer)["code"]) == (500, "internal_error")
     assert MARK not in answer.body
     assert InternalError("r", "RuntimeError") in proxy.events
 
 
+@pytest.mark.only("wire")
 async def test_a_fault_before_a_route_is_chosen_is_500_as_well(
     serving: Serving, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +296,7 @@ async def test_a_fault_before_a_route_is_chosen_is_500_as_well(
     assert InternalError("", "RuntimeError") in proxy.events
 
 
+@pytest.mark.only("handler")
 async def test_a_fault_in_the_middle_of_an_answer_ends_it(
     serving: Serving, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,7 @@ async def test_requests_on_one_connection_are_answered_in_their_order(
     assert upstream.connections == 1
 
 
+@pytest.mark.only("handler")
 async def test_a_caller_that_would_switch_protocols_gets_its_answer_and_the_next_one(
     plain: Proxy, upstream: Upstream
 ) -> None:
@@ -272,7 +273,9 @@ async def test_a_cookie_that_one_caller_was_given_is_sent_for_no_other(
 # -- Expect --------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_waits_for_a_100_gets_one(plain: Proxy, upstream: Upstream) -> None:
+async def test_a_caller_that_waits_for_a_100_gets_one(
+    plain: Proxy, upstream: Upstream, way_in: str
+) -> None:
     async with await plain.connect() as peer:
         fields = (b"Expect: 100-continue", b"Content-Length: 2")
         await peer.send(plain.request(b"/", *fields, method=b"POST"))
@@ -282,7 +285,7 @@ async def test_a_caller_that_waits_for_a_100_gets_one(plain: Proxy, upstream: Up
         await peer.send(plain.request())  # and the connection can go on
         assert (await peer.answer()).status == 200
     assert [request.body for request in upstream.requests] == [b"hi", b""]
-    assert upstream.requests[0].values(b"expect") == []
+    assert upstream.requests[0].values(b"expect") == ([b"100-continue"] if way_in == "wire" else [])
 
 
 async def test_a_refused_caller_that_waits_for_a_100_gets_none_and_the_connection_closes(
@@ -321,6 +324,7 @@ async def finish(peer: Peer, *data: bytes) -> bytes:
         b"GET / HTTP/1.1\r\nConnection: close\r\nHost: ",
     ],
 )
+@pytest.mark.only("wire")
 async def test_who_asks_only_once_may_close_its_side_and_still_gets_the_answer(
     plain: Proxy, upstream: Upstream, head: bytes
 ) -> None:
@@ -341,6 +345,7 @@ async def test_who_asks_only_once_may_close_its_side_and_still_gets_the_answer(
         assert (await peer.reader.read()).endswith(b"\r\n\r\nok")
 
 
+@pytest.mark.only("wire")
 async def test_a_request_and_a_fin_in_one_piece_are_answered(
     plain: Proxy, upstream: Upstream
 ) -> None:
@@ -350,6 +355,7 @@ async def test_a_request_and_a_fin_in_one_piece_are_answered(
 
 @pytest.mark.parametrize("requests", [2, 5])
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.only("wire")
 async def test_all_whole_requests_before_a_fin_are_answered(
     plain: Proxy, upstream: Upstream, requests: int, version: str
 ) -> None:
@@ -373,6 +379,7 @@ async def test_all_whole_requests_before_a_fin_are_answered(
     assert upstream.requests[-1].target == b"/last"
 
 
+@pytest.mark.only("wire")
 async def test_a_last_request_with_a_body_is_answered_after_a_fin(
     plain: Proxy, upstream: Upstream
 ) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from tests.conftest import Proxy, Serving, shop
 from tests.wire import OK, Peer, Upstream
-from tokenproxy.server import leaving
-from tokenproxy.server.protocol import Server
+from tokenproxy.proxy.wire import leaving
+from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.testing import Issuer
+
+pytestmark = pytest.mark.only("wire")
 
 MIB = 1 << 20
 MANY = 60  # requests: more than are taken in behind one that takes long
@@ -21,8 +23,8 @@ LOOKS = 0.1  # seconds: time for several
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = partial(Server, look_every=0.01)
-    monkeypatch.setattr("tokenproxy.server.serve.Server", quick)
+    quick = partial(Wire, look_every=0.01)
+    monkeypatch.setattr("tokenproxy.server.serve.Wire", quick)
 
 
 @pytest.fixture(params=["poll", "peek"])

@@ -194,6 +194,7 @@ async def test_answers_that_have_no_body_get_none(
     assert upstream.connections == 1
 
 
+@pytest.mark.only("handler")
 async def test_informational_answers_are_skipped(plain: Proxy, upstream: Upstream) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     upstream.reply = b"HTTP/1.1 100 Continue\r\n\r\n" + early * 3 + OK

@@ -156,6 +156,7 @@ async def test_the_caller_leaves_and_the_upstream_sees_no_whole_body(
 
 
 @pytest.mark.parametrize("rest", [b"zz\r\n", b"-1\r\nx\r\n", b"5\r\nhello!!"])
+@pytest.mark.only("wire")
 async def test_a_malformed_body_is_400_and_the_upstream_sees_no_whole_one(
     renewing: Start, upstream: Upstream, rest: bytes
 ) -> None:
@@ -179,6 +180,7 @@ async def test_a_malformed_body_is_400_and_the_upstream_sees_no_whole_one(
     assert [served.code for served in proxy.served] == ["bad_request"]
 
 
+@pytest.mark.only("wire")
 async def test_a_malformed_body_ends_an_answer_that_has_begun(
     plain: Proxy, upstream: Upstream
 ) -> None:
@@ -279,6 +281,7 @@ async def test_a_body_that_is_no_longer_wanted_is_not_sent_on(
     assert got[0] in {b"", b"first"}
 
 
+@pytest.mark.only("wire")
 async def test_an_upstream_that_answers_well_and_hangs_up_ends_the_request(
     plain: Proxy, upstream: Upstream
 ) -> None:

@@ -33,20 +33,22 @@ class Spool:
         self.size = 0
         self.kept = True
 
-    def keep(self, piece: bytes) -> None:
-        """Add to what is kept, or give up keeping."""
-        if not self.kept:
-            return
-        self.size += len(piece)
+    def keep(self, piece: bytes) -> bool:
+        """Add to what is kept; False where that is given up, and whoever owns this must `drop` it.
+
+        What was kept before can still be read until then.
+        """
+        if not self.kept or self.size + len(piece) > self._settings.max_body:
+            return False
         try:
-            if self.size > self._settings.max_body:
-                self.drop()
-            elif self._file is None and self.size <= self._settings.memory:
+            if self._file is None and self.size + len(piece) <= self._settings.memory:
                 self._memory += piece
             else:
                 self._to_file(piece)
         except OSError:
-            self.drop()
+            return False
+        self.size += len(piece)
+        return True
 
     def read(self, offset: int) -> bytes:
         """Some bytes from `offset` on, which lies before the end of what is kept.
@@ -77,8 +79,13 @@ class Spool:
     def _to_file(self, piece: bytes) -> None:
         if self._file is None:
             # Unbuffered and unlinked: nothing is left behind, whatever happens to us.
-            self._file = tempfile.TemporaryFile(buffering=0, dir=self._settings.dir)  # noqa: SIM115 - closed by `drop`
-            _write_all(self._file, self._memory)
+            file = tempfile.TemporaryFile(buffering=0, dir=self._settings.dir)  # noqa: SIM115 - closed by `drop`
+            try:
+                _write_all(file, self._memory)
+            except OSError:
+                file.close()
+                raise
+            self._file = file
             self._memory.clear()
         _write_all(self._file, piece)
 
@@ -155,7 +162,8 @@ class Body:
             raise
         self._ended = not piece
         self.bytes_in += len(piece)
-        self._spool.keep(piece)
+        if not self._spool.keep(piece):
+            self._spool.drop()
         return piece
 
 

@@ -16,10 +16,10 @@ from functools import partial
 
 from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
+from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.listeners import BACKLOG, Bound, bind
 from tokenproxy.server.log import ForeignLog, open_log, subscriber
-from tokenproxy.server.protocol import Server
 from tokenproxy.tasks import cancelled, done_within, spawn
 
 Announce = Callable[[str], None]
@@ -80,7 +80,7 @@ async def serve(config: Config, world: World, announce: Announce, stopping: asyn
         await stack.enter_async_context(runtime.built())
         listeners = stack.enter_context(_listeners(config))
         await stack.enter_async_context(runtime)
-        server = Server(runtime.handler, world.observe)
+        server = await stack.enter_async_context(_wire(runtime, config))
         async with _accepting(server, listeners):
             for listener in listeners:
                 announce(f"listening on {listener.url}")
@@ -92,7 +92,17 @@ async def serve(config: Config, world: World, announce: Announce, stopping: asyn
 
 
 @contextlib.asynccontextmanager
-async def _accepting(server: Server, listeners: list[Bound]) -> AsyncIterator[None]:
+async def _wire(runtime: Runtime, config: Config) -> AsyncIterator[Wire]:
+    """What serves callers; its connections to the upstreams end with it."""
+    server = Wire(runtime.parts, runtime.connectors, allowed_hosts=config.allowed_hosts)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+@contextlib.asynccontextmanager
+async def _accepting(server: Wire, listeners: list[Bound]) -> AsyncIterator[None]:
     """Take new connections, and at the end no more; on an error the open ones end too."""
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as undo:
@@ -105,12 +115,12 @@ async def _accepting(server: Server, listeners: list[Bound]) -> AsyncIterator[No
         yield
 
 
-def _abort_on_error(server: Server, kind: type[BaseException] | None, *_: object) -> None:
+def _abort_on_error(server: Wire, kind: type[BaseException] | None, *_: object) -> None:
     if kind is not None:
         server.abort()
 
 
-async def _drain(server: Server, grace: float, clock: Clock) -> None:
+async def _drain(server: Wire, grace: float, clock: Clock) -> None:
     """Idle connections end at once, the others with their answer, or after `grace` seconds."""
     server.drain()
     drained = spawn(server.empty.wait(), name="drain")

@@ -14,6 +14,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
@@ -142,7 +143,7 @@ def open_session(*, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     )
 
 
-def tls_context(settings: Tls, where: str = "tls") -> ssl.SSLContext | bool:
+def tls_context(settings: Tls, where: str = "tls") -> ssl.SSLContext | Literal[True]:
     """What aiohttp takes for `ssl`: True for the defaults. `where` is its place in the config.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from tokenproxy.server import leaving
-from tokenproxy.server.leaving import LAST_REQUEST, Sight, Socket, Watch, look, peek, unread
+from tokenproxy.proxy.wire import leaving
+from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, Watch, look, peek, unread
 
 Pair = tuple[socket.socket, socket.socket]
 Eye = Callable[[Socket], Sight]

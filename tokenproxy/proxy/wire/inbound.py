@@ -1,0 +1,115 @@
+"""A request as the parser gives it, and what is wrong with its framing (RFC 9112).
+
+httptools parses strictly; what it lets through and this program does not is refused here:
+
+| it takes                                         | here                               |
+|--------------------------------------------------|------------------------------------|
+| HTTP/2.0 and HTTP/0.9                            | 505                                |
+| RTSP for HTTP                                    | 400                                |
+| two spaces between method and target             | 400                                |
+| `Transfer-Encoding: gzip, chunked`               | 501                                |
+| Transfer-Encoding in HTTP/1.0                    | 400                                |
+| a body on a request that switches protocols,     | 400: it would be read as the next  |
+| which it leaves unread                           | request                            |
+| a head of any size                               | 431                                |
+"""
+
+from collections.abc import Sequence
+
+from tokenproxy.proxy import framing
+from tokenproxy.proxy.answers import ErrorCode
+from tokenproxy.proxy.guard import Denied, Request
+from tokenproxy.proxy.headers import Header, NameTable
+
+MAX_FIELDS = 128
+MAX_LINE = 16 << 10  # a request line or a field
+SUPPORTED = frozenset({"1.1", "1.0"})
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te"})
+
+
+def _framing_name(name: bytes) -> bytes | None:
+    return name if name in _FRAMING else None
+
+
+_FRAMING_NAMES = NameTable(_framing_name)
+
+
+class Head:
+    """A request's head, and how its body is framed.
+
+    `length` is the body's size in bytes, None where it comes in chunks; `has_body` is False
+    where there is none. `is_last` says that the caller sends no other request after it, and
+    `may_half_close` that it may close its own side and still wants its answer (contract 3.1).
+    """
+
+    __slots__ = (
+        "codings",
+        "expects",
+        "has_body",
+        "is_last",
+        "length",
+        "may_half_close",
+        "request",
+        "takes_trailers",
+        "upgrade",
+    )
+
+    def __init__(self, request: Request, *, is_last: bool) -> None:
+        self.request = request
+        self.is_last = is_last
+        self.may_half_close = is_last or request.version == "1.0"
+        self.length: int | None = 0
+        self.has_body = False
+        self.expects = False
+        self.takes_trailers = False
+        self.codings: list[bytes] = []
+        self.upgrade: bytes | None = None
+        for field in request.headers:
+            name = _FRAMING_NAMES[field[0]]
+            if name is not None:
+                self._note(name, field[1])
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"content-length":
+                self.length = int(value)  # of digits: the parser has seen to it
+                self.has_body = self.request.has_body = self.length > 0
+            case b"transfer-encoding":
+                self.codings.append(value)
+                self.length = None
+                self.has_body = self.request.has_body = True
+            case b"expect":
+                self.expects = value.lower() == b"100-continue" and self.request.version == "1.1"
+            case b"te":
+                self.takes_trailers = b"trailers" in value.lower()
+            case _:
+                self.upgrade = value
+
+
+def refusal(head: Head, size: int) -> Denied | None:
+    """What is wrong with a head; `size` is how many bytes of it may have come, at most."""
+    request = head.request
+    if request.version not in SUPPORTED:
+        return VERSION
+    if head.codings and (denied := _coding_refusal(request.version, head.codings)) is not None:
+        return denied
+    if size > MAX_LINE or len(request.headers) > MAX_FIELDS:
+        return _oversize(request.target, request.headers)
+    return None
+
+
+def _coding_refusal(version: str, codings: Sequence[bytes]) -> Denied | None:
+    number = (1, 0) if version == "1.0" else (1, 1)
+    return framing.refusal(number, [coding.decode("latin-1") for coding in codings])
+
+
+def _oversize(target: bytes, headers: Sequence[Header]) -> Denied | None:
+    lines = (len(name) + len(value) for name, value in headers)
+    if len(headers) > MAX_FIELDS or max(lines, default=0) > MAX_LINE or len(target) > MAX_LINE:
+        return HEAD_TOO_LARGE
+    return framing.oversize(target, headers)
+
+
+VERSION = Denied(ErrorCode.VERSION_NOT_SUPPORTED, "The proxy speaks HTTP/1.1.", close=True)
+HEAD_TOO_LARGE = Denied(ErrorCode.HEAD_TOO_LARGE, "The request's head is too large.", close=True)

@@ -1,0 +1,77 @@
+"""An answer as the parser gives it: how its body ends, and what is wrong with it (RFC 9112 6.3)."""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from tokenproxy.proxy.head import is_clean
+from tokenproxy.proxy.headers import Header, NameTable
+
+FIRST_FINAL = 200
+SWITCHING = 101
+_BODILESS = frozenset({204, 304})
+_CONTINUE = 100
+
+
+class End(Enum):
+    """How the end of a body is known."""
+
+    NONE = auto()  # there is no body
+    LENGTH = auto()
+    CHUNKS = auto()
+    CLOSE = auto()
+
+
+class AnswerHead:
+    """The head of an answer. `version` is "1.0" or "1.1"; `end` tells how its body is framed."""
+
+    __slots__ = ("end", "headers", "reason", "status", "upgrade", "version")
+
+    def __init__(self, status: int, reason: bytes, headers: Sequence[Header], version: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.version = version
+        self.end = End.CLOSE
+        self.upgrade: bytes | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the answer proper, and none that comes before it (RFC 9110 15.2)."""
+        return self.status >= FIRST_FINAL
+
+
+def _framing_name(name: bytes) -> bytes | None:
+    return name if name in _FRAMING else None
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"upgrade"})
+_FRAMING_NAMES = NameTable(_framing_name)
+_CHUNKED = b"chunked"
+_SUPPORTED = frozenset({"1.1", "1.0"})
+
+
+def understood(head: AnswerHead, method: bytes) -> bool:
+    """Work out how the body of an answer to `method` ends; False where nobody can know."""
+    if head.version not in _SUPPORTED or head.status < _CONTINUE:
+        return False
+    if not is_clean(head.reason, head.headers):
+        return False
+    codings = []
+    for field in head.headers:
+        name = _FRAMING_NAMES[field[0]]
+        if name is None:
+            continue
+        if name == b"content-length":
+            head.end = End.LENGTH
+        elif name == b"upgrade":
+            head.upgrade = field[1]
+        else:
+            codings.append(field[1])
+    if codings:
+        # RFC 9112 6.1: its end, or its bytes, would be taken for something else.
+        if head.version == "1.0" or len(codings) > 1 or codings[0].lower() != _CHUNKED:
+            return False
+        head.end = End.CHUNKS
+    if method == b"HEAD" or head.status in _BODILESS or not head.is_final:
+        head.end = End.NONE
+    return True

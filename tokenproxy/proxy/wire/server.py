@@ -1,0 +1,125 @@
+"""The way in on sockets of our own: what `tokenproxy run` serves callers with.
+
+One `Wire` makes a `Downstream` for each connection of all its listeners, and owns what they
+share: the pools, the sweep of deadlines, the guards.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.parts import Parts
+from tokenproxy.proxy.wire.downstream import Downstream
+from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
+from tokenproxy.proxy.wire.pool import Connector, Pool
+from tokenproxy.proxy.wire.sweep import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTimeouts:
+    """Towards callers, in seconds (contract 1, `timeouts`)."""
+
+    request_head: float = 30.0
+    keep_alive: float = 75.0
+    request_body_idle: float = 60.0
+
+
+class Wire:
+    """Serves callers; call it as a protocol factory. `empty` is set while nobody is connected."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        connectors: Mapping[str, Connector],
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        timeouts: CallerTimeouts | None = None,
+        max_connections: int = 10_000,
+        scheme: str = "http",
+        look_every: float = LOOK_EVERY,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.parts = parts
+        self.scheme = scheme
+        self.timeouts = timeouts or CallerTimeouts()
+        self.draining = False
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self.watch = Watch(self.loop, look_every)
+        self.connections: set[Downstream] = set()
+        self._allowed_hosts = allowed_hosts
+        self._max_connections = max_connections
+        self._guards: dict[object, Guard] = {}
+        self.sweep = Sweep(self.loop, self._shortest())
+        self.pools = {
+            route.name: Pool(
+                connectors[route.name],
+                self.sweep,
+                limit=getattr(route.settings, "max_connections", 256),
+                patience=route.settings.timeouts.connect,
+            )
+            for route in parts.table.routes
+        }
+
+    def _shortest(self) -> float:
+        """The shortest of the times that the sweep watches."""
+        ours = self.timeouts
+        times: list[float | None] = [ours.request_head, ours.keep_alive, ours.request_body_idle]
+        for route in self.parts.table.routes:
+            times += [route.settings.timeouts.response_head, route.settings.timeouts.idle]
+        return min(time for time in times if time is not None)
+
+    def __call__(self) -> Downstream:
+        """A protocol for a new connection."""
+        return Downstream(self)
+
+    # -- told by connections -----------------------------------------------------------------
+
+    def guard(self, transport: asyncio.Transport) -> Guard:
+        """The guard of the listener that a connection came by, told by its local address."""
+        sockname = transport.get_extra_info("sockname")
+        key = sockname if isinstance(sockname, tuple) else None
+        guard = self._guards.get(key)
+        if guard is None:
+            addresses = () if key is None else ((str(key[0]), int(key[1])),)
+            listener = Listener(addresses, self.scheme)
+            guard = Guard(self.parts.table, listener, self._allowed_hosts)
+            self._guards[key] = guard
+        return guard
+
+    def opened(self, connection: Downstream) -> None:
+        """Count a connection in; one too many is told so, one that comes too late is closed."""
+        self.connections.add(connection)
+        self.empty.clear()
+        self.sweep.add(connection)
+        if self.draining:
+            connection.transport.close()
+        elif len(self.connections) > self._max_connections:
+            connection.overload()
+
+    def closed(self, connection: Downstream) -> None:
+        """Count it out."""
+        self.connections.discard(connection)
+        self.sweep.discard(connection)
+        if not self.connections:
+            self.empty.set()
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no more requests; those that have come are answered."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        """End all connections, so that nobody takes an answer for whole."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def close(self) -> None:
+        """End the connections to the upstreams too."""
+        for pool in self.pools.values():
+            await pool.close()
+        self.sweep.close()
