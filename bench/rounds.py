@@ -11,7 +11,7 @@ from bench.workloads import Workload
 
 PACE = 2000.0  # requests a second at which latencies are measured
 SHARE = 0.5  # of what a peer can do, where that is less
-OPENING = 60.0  # seconds for all idle connections to be opened
+OPENING = 40.0  # seconds for all idle connections to be opened
 
 
 @dataclass(frozen=True, slots=True)

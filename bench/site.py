@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from time import perf_counter, sleep
 
 import trustme
 
@@ -18,6 +19,7 @@ from tokenproxy.testing import Issuer, running
 
 PEERS_CORE, OTHERS_CORE = 0, 1
 DAY = 86_400.0
+TOKEN_SECONDS = 5.0  # for a peer to get its first token
 RENEWED_AFTER_A_SECOND = 4 / 3  # tokenproxy renews when a quarter of a token's life is left
 
 
@@ -118,14 +120,21 @@ class Site:
 
 
 def _check(port: int) -> None:
+    """Until a request bears a token: some get theirs after they have begun to listen."""
+    deadline = perf_counter() + TOKEN_SECONDS
+    while not (answer := _authorization(port)).startswith(b"Bearer "):
+        if perf_counter() > deadline:
+            raise Broken(f"its requests bear no token: {answer[:200]!r}")
+        sleep(0.1)
+
+
+def _authorization(port: int) -> bytes:
     connection = HTTPConnection(LOOPBACK, port, timeout=10)
     try:
         connection.request("GET", "/authorization")
-        answer = connection.getresponse().read()
+        return connection.getresponse().read()
     finally:
         connection.close()
-    if not answer.startswith(b"Bearer "):
-        raise Broken(f"its requests bear no token: {answer[:200]!r}")
 
 
 @contextmanager

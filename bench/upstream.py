@@ -73,6 +73,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._open: set[Api] = set()
+        self._due = asyncio.get_running_loop().time()
 
     def add(self, stream: "Api") -> None:
         """Send it each event from now on."""
@@ -86,7 +87,8 @@ class Streams:
         """One event to each; whoever has fallen behind is left out."""
         for stream in self._open:
             stream.send_event()
-        asyncio.get_running_loop().call_later(1 / EVENTS_A_SECOND, self.send)
+        self._due += 1 / EVENTS_A_SECOND
+        asyncio.get_running_loop().call_at(self._due, self.send)
 
 
 class Api(asyncio.Protocol):

@@ -65,7 +65,7 @@ class Crowd:
             Failed: something was not answered as it should be, or not in time.
         """
         try:
-            await asyncio.wait_for(self.over, self.order.seconds * 2 + PATIENCE)
+            await asyncio.wait_for(self.over, self.order.seconds + PATIENCE)
         except TimeoutError:
             raise Failed("it took too long") from None
         finally:
