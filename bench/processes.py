@@ -33,7 +33,7 @@ def pinned(
     pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", str(core), *argv],  # noqa: S607
+            ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *argv],  # noqa: S607
             stdin=pipe,
             stdout=pipe if pipes else errors,
             stderr=errors,

@@ -17,8 +17,9 @@ KIB = 1 << 10
 HEAD = """# tokenproxy beside other proxies
 
 Written by `python -m bench.http --full --report bench/README.md`; `make bench` prints its first
-table after shorter rounds. Only the ratios say something: they are of one run, in which the peers
-take turns.
+tables after shorter rounds. Only the ratios say something: they are of one run, in which the peers
+take turns. Whatever else the machine has to do shows in requests a second and in latencies, and
+less in processor time.
 
 All peers run side by side on core 0, each with one worker or thread; the upstream and the load
 generator run on core 1, which bounds the fastest ones: for those, look at the processor time.
@@ -28,7 +29,8 @@ medians of these; the worst latency is that of all rounds. Latencies are those a
 of requests, counted from when a request was due. Memory is what is resident at the end, and what
 processes share counts twice. tokenproxy and nginx write their access logs, as by default; the
 others have none by default. tokenproxy, Envoy and Go get their tokens from an issuer; the others
-put in a header that never changes. "tokenproxy/peer" is above 1 where tokenproxy has more.
+put in a header that never changes. "tokenproxy/peer" is above 1 where tokenproxy has more. A
+peer that can't do something has a "-" there.
 """
 
 
@@ -40,7 +42,7 @@ def report(
 ) -> str:
     """All of it."""
     parts = [HEAD.format(rounds=length.rounds, seconds=length.seconds), _machine()]
-    parts.append(_table(("peer", "version"), [*versions.items()]))
+    parts.append("\n".join(f"- {version}" for version in versions.values()))
     parts += [f"Not here: {name} ({why})." for name, why in missing.items()]
     parts += [_outcome(outcome) for outcome in outcomes]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -51,7 +53,8 @@ def _machine() -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.machine()
     kernel = ".".join(platform.release().split(".")[:2])
-    return f"{model}, {os.cpu_count()} cores, Linux {kernel}."
+    load = os.getloadavg()[0]
+    return f"{model}, {os.cpu_count()} cores, Linux {kernel}; load average at the end {load:.1f}."
 
 
 def _outcome(outcome: Outcome) -> str:
@@ -63,6 +66,8 @@ def _outcome(outcome: Outcome) -> str:
             parts.append(_speeds(outcome))
     if outcome.paced:
         parts.append(_latencies(outcome))
+    lost = {name: of.lost for name, of in outcome.measured.items() if of.lost}
+    parts += [f"{name} closed {count} of its connections." for name, count in lost.items()]
     return "\n\n".join(parts)
 
 

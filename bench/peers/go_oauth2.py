@@ -20,7 +20,7 @@ class GoOAuth2:
         """The compiler's, whose library this is."""
         if not (SOURCES / "src/golang.org/x/oauth2").exists():
             raise Missing("there is no golang.org/x/oauth2")
-        return " ".join(told(program("go"), "version").split()[:3])
+        return f"{told(program('go'), 'version').split()[2]}, x/oauth2 as packaged by Debian"
 
     def command(self, place: Place) -> Command:
         """Built first."""

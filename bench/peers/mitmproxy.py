@@ -22,7 +22,7 @@ class Mitmproxy:
     def version(self) -> str:
         """Its own."""
         lines = told(program("mitmdump", "mitmproxy"), "--version").splitlines()
-        return " ".join(lines[0].replace(":", "").split())
+        return "mitmproxy " + lines[0].split()[-1]
 
     def command(self, place: Place) -> Command:
         """All on the command line."""
