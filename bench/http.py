@@ -23,7 +23,7 @@ from bench.peers.tokenproxy import Tokenproxy
 from bench.processes import allow_descriptors
 from bench.report import report
 from bench.rounds import Length, Outcome, carry_out
-from bench.site import OTHERS_CORE, site
+from bench.site import OTHERS_CORE, PEERS_CORE, site
 from bench.workloads import WORKLOADS, Workload
 
 PEERS: tuple[Peer, ...] = (
@@ -45,6 +45,8 @@ def main() -> None:
     asked = _arguments()
     signal.signal(signal.SIGTERM, _ended)
     allow_descriptors(DESCRIPTORS)
+    if not {PEERS_CORE, OTHERS_CORE} <= os.sched_getaffinity(0):
+        sys.exit("the bench needs two cores")
     os.sched_setaffinity(0, {OTHERS_CORE})
     peers = [peer for peer in PEERS if not asked.peers or peer.name in asked.peers]
     versions, missing = _versions(peers)

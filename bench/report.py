@@ -2,10 +2,10 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.load.order import Kind
+from bench.load.order import Kind, Measured
 from bench.rounds import Length, Outcome
 
 US = "tokenproxy"
@@ -13,6 +13,10 @@ NOTHING = "-"
 HUNDRED = 100  # from there on, digits after the point say nothing
 MIB = 1 << 20
 KIB = 1 << 10
+RATIO = "tokenproxy/peer"
+
+Show = Callable[[Measured], str]
+Columns = Sequence[tuple[str, Show]]
 
 HEAD = """# tokenproxy beside other proxies
 
@@ -58,12 +62,7 @@ def _machine() -> str:
 
 
 def _outcome(outcome: Outcome) -> str:
-    parts = [f"## {outcome.workload.title}"]
-    match outcome.workload.order.kind:
-        case Kind.IDLE:
-            parts.append(_memory(outcome))
-        case Kind.CLOSED | Kind.PACED | Kind.EVENTS | Kind.MESSAGES:
-            parts.append(_speeds(outcome))
+    parts = [f"## {outcome.workload.title}", _main_table(outcome)]
     if outcome.paced:
         parts.append(_latencies(outcome))
     lost = {name: of.lost for name, of in outcome.measured.items() if of.lost}
@@ -71,91 +70,69 @@ def _outcome(outcome: Outcome) -> str:
     return "\n\n".join(parts)
 
 
-def _names(outcome: Outcome) -> list[str]:
-    """The cheapest first, and last those that failed."""
-    by_cost = sorted(outcome.measured, key=lambda name: outcome.measured[name].cost)
-    return [*by_cost, *outcome.broken]
+def _main_table(outcome: Outcome) -> str:
+    """The cheapest first."""
+    idle = outcome.workload.order.kind is Kind.IDLE
+    columns = _memory(outcome) if idle else _speeds(outcome)
+    by_cost = sorted(outcome.measured.items(), key=lambda pair: pair[1].cost)
+    failed = [name for name in outcome.broken if name not in outcome.measured]
+    return _table(columns, dict(by_cost), failed)
 
 
-def _speeds(outcome: Outcome) -> str:
-    unit, units = outcome.workload.unit, outcome.workload.units
-    columns = (
-        "peer",
-        f"{unit}{'' if unit.isupper() else 's'}/s",
-        "tokenproxy/peer",
-        f"processor µs/{unit}",
-        "tokenproxy/peer",
-        "MiB",
+def _speeds(outcome: Outcome) -> Columns:
+    ours, unit, units = outcome.measured.get(US), outcome.workload.unit, outcome.workload.units
+    several = unit if unit.isupper() else f"{unit}s"
+    return (
+        (f"{several}/s", lambda of: _number(of.rate * units)),
+        (RATIO, _ratio(ours, lambda of: of.rate)),
+        (f"processor µs/{unit}", lambda of: _number(of.cost / units * 1e6)),
+        (RATIO, _ratio(ours, lambda of: of.cost)),
+        ("MiB", lambda of: _number(of.resident / MIB)),
     )
-    ours = outcome.measured.get(US)
-    rows = []
-    for name in _names(outcome):
-        if not (of := outcome.measured.get(name)):
-            rows.append((name, *[NOTHING] * 5))
-            continue
-        speed, cost = of.rate * units, of.cost / units * 1e6
-        rows.append(
-            (
-                name,
-                _number(speed),
-                _ratio(ours.rate, of.rate) if ours else NOTHING,
-                _number(cost) if of.resident else NOTHING,
-                _ratio(ours.cost, of.cost) if ours else NOTHING,
-                _number(of.resident / MIB) if of.resident else NOTHING,
-            )
-        )
-    return _table(columns, rows)
+
+
+def _memory(outcome: Outcome) -> Columns:
+    ours, connections = outcome.measured.get(US), outcome.workload.order.connections
+    return (
+        ("MiB before", lambda of: _number((of.resident - of.grown) / MIB)),
+        ("MiB with them", lambda of: _number(of.resident / MIB)),
+        ("KiB/connection", lambda of: _number(of.grown / connections / KIB)),
+        (RATIO, _ratio(ours, lambda of: of.grown)),
+    )
 
 
 def _latencies(outcome: Outcome) -> str:
-    columns = ("peer", "at requests/s", "p50 ms", "p99 ms", "tokenproxy/peer", "worst ms")
+    """The quickest first."""
     ours = outcome.paced.get(US)
-    rows = []
-    for name in sorted(outcome.paced, key=lambda name: outcome.paced[name].p50):
-        of = outcome.paced[name]
-        rows.append(
-            (
-                name,
-                _number(of.rate),
-                f"{of.p50 * 1e3:.2f}",
-                f"{of.p99 * 1e3:.2f}",
-                _ratio(ours.p99, of.p99) if ours else NOTHING,
-                f"{of.worst * 1e3:.1f}",
-            )
-        )
-    return _table(columns, rows)
-
-
-def _memory(outcome: Outcome) -> str:
-    columns = ("peer", "MiB before", "MiB with them", "KiB/connection", "tokenproxy/peer")
-    ours = outcome.measured.get(US)
-    connections = outcome.workload.order.connections
-    rows = []
-    for name in _names(outcome):
-        of = outcome.measured.get(name)
-        if of is None:
-            rows.append((name, *[NOTHING] * 4))
-        elif of.resident:
-            rows.append(
-                (
-                    name,
-                    _number((of.resident - of.grown) / MIB),
-                    _number(of.resident / MIB),
-                    _number(of.grown / connections / KIB),
-                    _ratio(ours.grown, of.grown) if ours else NOTHING,
-                )
-            )
-    return _table(columns, rows)
-
-
-def _ratio(ours: float, theirs: float) -> str:
-    return f"{ours / theirs:.2f}" if theirs > 0 else NOTHING
+    columns: Columns = (
+        ("at requests/s", lambda of: _number(of.rate)),
+        ("p50 ms", lambda of: f"{of.p50 * 1e3:.2f}"),
+        (RATIO, _ratio(ours, lambda of: of.p50)),
+        ("p99 ms", lambda of: f"{of.p99 * 1e3:.2f}"),
+        (RATIO, _ratio(ours, lambda of: of.p99)),
+        ("worst ms", lambda of: _number(of.worst * 1e3)),
+    )
+    by_median = sorted(outcome.paced.items(), key=lambda pair: pair[1].p50)
+    return _table(columns, dict(by_median), ())
 
 
 def _number(value: float) -> str:
+    if value <= 0:
+        return NOTHING
     return f"{value:,.0f}" if value >= HUNDRED else f"{value:.1f}"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+def _ratio(ours: Measured | None, value: Callable[[Measured], float]) -> Show:
+    def show(theirs: Measured) -> str:
+        if ours is None or value(theirs) <= 0:
+            return NOTHING
+        return f"{value(ours) / value(theirs):.2f}"
+
+    return show
+
+
+def _table(columns: Columns, measured: Mapping[str, Measured], failed: Sequence[str]) -> str:
+    lines = [("peer", *(title for title, _ in columns)), ("---", *["---:"] * len(columns))]
+    lines += [(name, *(show(of) for _, show in columns)) for name, of in measured.items()]
+    lines += [(name, *[NOTHING] * len(columns)) for name in failed]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,5 +1,6 @@
 """One workload over all peers, in rounds: each peer has its turn in each of them."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -58,6 +59,8 @@ def _paced(workload: Workload, length: Length, measured: Measured) -> Order:
 
 
 class _Rounds:
+    """A peer that has failed once is asked no more."""
+
     def __init__(
         self, site: Site, times: int, running: Sequence[Running], broken: dict[str, str]
     ) -> None:
@@ -69,11 +72,12 @@ class _Rounds:
     def measure(self, order: Callable[[Running], Order]) -> dict[str, Measured]:
         """The medians of those that failed in no round."""
         rounds: dict[str, list[Measured]] = {peer.name: [] for peer in self._running}
-        for number in range(self._times):
-            first = number % len(self._running)
-            for peer in (*self._running[first:], *self._running[:first]):
+        turns = deque(self._running)
+        for _ in range(self._times):
+            for peer in turns:
                 if peer.name not in self._broken:
                     self._measure_one(peer, order(peer), rounds)
+            turns.rotate(-1)
         return {name: median(of) for name, of in rounds.items() if name not in self._broken}
 
     def _measure_one(self, peer: Running, order: Order, rounds: dict[str, list[Measured]]) -> None:
