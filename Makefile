@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOAK_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format soak bench clean
@@ -53,8 +54,10 @@ soak: $(VENV)/.test ## Run what needs minutes: kills, races, load
 	$(BIN)/python -m pytest -m soak --timeout 600 $(SOAK_ARGS)
 
 bench: $(VENV)/.test ## Measure what must be fast, and count what must be rare
-	$(BIN)/python bench/keeper.py
+	@bench/install.sh $(BIN)
+	$(BIN)/python -m bench.keeper
 	$(BIN)/python -m bench.replicas
+	$(BIN)/python -m bench.http $(BENCH_ARGS)
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""What a keeper costs a request while its token is fresh: `python bench/keeper.py`.
+"""What a keeper costs a request while its token is fresh: `python -m bench.keeper`.
 
 `peek` is what the request path asks; `get` is what it awaits otherwise. Both must answer a fresh
 token without giving up their turn.

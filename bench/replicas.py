@@ -1,4 +1,4 @@
-"""A thousand replicas on one rotating token, over a real Redis: `python bench/replicas.py`.
+"""A thousand replicas on one rotating token, over a real Redis: `python -m bench.replicas`.
 
 Each replica is a keeper with connections of its own, as another machine would be; some hundred
 share a process. Two things are counted: what the issuer is asked while the replicas are busy, and
