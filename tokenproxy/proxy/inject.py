@@ -105,6 +105,18 @@ class Injector:
             fields = _without_crumbs(fields, self._cookies)
         return fields, target
 
+    def finds_own(self, headers: Sequence[Header], target: bytes) -> bool:
+        """Whether the caller has put anything in one of the places of the credential.
+
+        Asked of the fields that go on: what `Connection` nominates does not.
+        """
+        drops = self._drops
+        if any(drops[field[0]] for field in headers):
+            return True
+        if self._queries and _without_pairs(target, self._queries) is not target:
+            return True
+        return bool(self._cookies) and _without_crumbs([*headers], self._cookies) != [*headers]
+
     def _render(self, token: str) -> _Rendered:
         if not _VISIBLE.fullmatch(token):
             raise ValueError("the token holds a character that no token may have")
