@@ -82,6 +82,24 @@ def test_an_upstream_that_got_the_callers_host_may_call_itself_so() -> None:
     assert passed(headers) == headers
 
 
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("/v2/a/?access_token=T", "/shop/a/"),
+        ("/v2/a/?b&%61ccess_token=T&c=%7e#access_token=d", "/shop/a/?b&c=%7e#access_token=d"),
+        ("?access_token=T#d", "/shop/items#d"),
+        ("/v2/access_token=a?b", "/shop/access_token=a?b"),
+        ("/login?access_token=T", "https://api.example/login?access_token=T"),
+    ],
+)
+def test_a_redirect_on_the_route_tells_no_token(location: str, expected: str) -> None:
+    settings: dict[str, Any] = {"credential": "c", "inject": {"query": "access_token"}}
+    headers = [(b"Location", location.encode())]
+    assert passed(headers, **settings) == [(b"Location", expected.encode())]
+    kept = passed(headers, client_authorization="keep", **settings)
+    assert kept == passed(headers)
+
+
 def test_only_an_https_listener_keeps_secure_cookies() -> None:
     headers = [(b"Set-Cookie", b"a=b; Secure")]
     assert rules().to_caller(headers, target=TARGET, scheme="https") == headers

@@ -26,12 +26,12 @@ _COOKIE = Fate.COOKIE
 
 
 class AnswerRules:
-    """A route's rules for answers, compiled; `scheme` and `authority` are the upstream's."""
+    """A route's rules for answers, compiled; `locations` are those of its upstream."""
 
     __slots__ = ("_cookies", "_fates", "_locations", "_sets")
 
-    def __init__(self, settings: Route, home: Home, *, scheme: bytes, authority: bytes) -> None:
-        self._locations = Locations(home, scheme=scheme, authority=authority)
+    def __init__(self, settings: Route, home: Home, locations: Locations) -> None:
+        self._locations = locations
         self._cookies = Cookies(home)
         self._sets = fields_set(settings.response_headers)
         changed = names_changed(settings.response_headers)

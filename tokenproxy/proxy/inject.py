@@ -99,23 +99,20 @@ class Injector:
         """
         drops = self._drops
         fields = [field for field in headers if not drops[field[0]]]
-        if self._queries:
-            target = _without_pairs(target, self._queries)
         if self._cookies:
             fields = _without_crumbs(fields, self._cookies)
-        return fields, target
+        return fields, self.strip_query(target)
+
+    def strip_query(self, target: bytes) -> bytes:
+        """The target without the parameters that hold the credential."""
+        return _without_pairs(target, self._queries) if self._queries else target
 
     def finds_own(self, headers: Sequence[Header], target: bytes) -> bool:
         """Whether the caller has put anything in one of the places of the credential.
 
         Asked of the fields that go on: what `Connection` nominates does not.
         """
-        drops = self._drops
-        if any(drops[field[0]] for field in headers):
-            return True
-        if self._queries and _without_pairs(target, self._queries) is not target:
-            return True
-        return bool(self._cookies) and _without_crumbs([*headers], self._cookies) != [*headers]
+        return self.strip(headers, target) != ([*headers], target)
 
     def _render(self, token: str) -> _Rendered:
         if not _VISIBLE.fullmatch(token):

@@ -11,14 +11,18 @@ for. What becomes of it:
 | to the same document (`#part`, or empty)     | what came: only the caller knows its URL     |
 | nowhere, for it is malformed                 | what came                                    |
 
-What came as a whole URL, and stays one, stays byte for byte; nothing is ever encoded anew.
+What came as a whole URL, and stays one, stays byte for byte; nothing is ever encoded anew. A
+redirect often repeats the query that was sent, with the token in it: below the prefix those
+parameters are left out, since the next request gets them again.
+
 Browsers take `\` for `/`, and leave tabs and line breaks out. No reference holds any of them, so
 one that does is malformed: cutting a base off it could make it lead anywhere.
 """
 
 import re
+from collections.abc import Callable
 
-from tokenproxy.proxy.target import climbs
+from tokenproxy.proxy.target import climbs, is_plain
 
 # RFC 3986, appendix B; the last group is the query with its `?` and the fragment with its `#`.
 _PARTS = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(.*)")
@@ -53,12 +57,24 @@ class Home:
 
 
 class Locations:
-    """Maps values of Location and Content-Location; `authority` is the upstream's own Host."""
+    """Maps values of Location and Content-Location.
 
-    __slots__ = ("_authorities", "_home", "_origin", "_scheme")
+    `authority` is the upstream's own Host; `without_token` takes out of a target what has been
+    injected there.
+    """
 
-    def __init__(self, home: Home, *, scheme: bytes, authority: bytes) -> None:
+    __slots__ = ("_authorities", "_home", "_origin", "_scheme", "_without_token")
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        scheme: bytes,
+        authority: bytes,
+        without_token: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         self._home = home
+        self._without_token = without_token
         self._scheme = scheme
         self._origin = scheme + b"://" + authority
         self._authorities = {authority}
@@ -91,10 +107,14 @@ class Locations:
 
     def _below_home(self, path: bytes, tail: bytes) -> bytes | None:
         outside = self._home.outside(path)
-        if outside is None or climbs(path[len(self._home.path) :]):
+        if outside is None:
+            return None
+        if not is_plain(path) and climbs(path[len(self._home.path) :]):
             return None  # `%2e%2e` is a dot segment to some, so to them it is not below
+        query, mark, part = tail.partition(b"#")
         # RFC 3986 4.2: two slashes would begin an authority. Resolved, `/.//a` is the path `//a`.
-        return (b"/." if outside.startswith(b"//") else b"") + outside + tail
+        start = b"/." if outside.startswith(b"//") else b""
+        return start + self._without_token(outside + query) + mark + part
 
 
 def _resolved(path: bytes, target: bytes) -> bytes:

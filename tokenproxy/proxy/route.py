@@ -14,7 +14,7 @@ from tokenproxy.errors import ConfigError
 from tokenproxy.proxy.answer_headers import AnswerRules
 from tokenproxy.proxy.headers import RequestRules
 from tokenproxy.proxy.inject import Injector
-from tokenproxy.proxy.location import Home
+from tokenproxy.proxy.location import Home, Locations
 from tokenproxy.proxy.matching import RefreshRules
 from tokenproxy.proxy.target import climbs, fault, is_plain, normal_form, split_port
 from tokenproxy.settings.route import Route
@@ -76,16 +76,22 @@ class CompiledRoute:
             preserve_host=settings.preserve_host,
             changes=settings.headers,
         )
-        self.answers = AnswerRules(
-            settings,
-            Home(base=self.base, prefix=self.prefix, strips=settings.strip_path),
-            scheme=self.scheme.encode(),
-            authority=self.authority,
-        )
         self.injector = Injector(settings.inject if settings.credential is not None else ())
         self.keeps_own = settings.client_authorization == "keep"
         self.rejects_own = settings.client_authorization == "reject"
+        self.answers = self._answers()
         self.refresh = RefreshRules(settings.refresh_on)
+
+    def _answers(self) -> AnswerRules:
+        home = Home(base=self.base, prefix=self.prefix, strips=self._strips)
+        locations = Locations(
+            home,
+            scheme=self.scheme.encode(),
+            authority=self.authority,
+            # A caller that has brought its own parameter needs it in the next request, too.
+            without_token=bytes if self.keeps_own else self.injector.strip_query,
+        )
+        return AnswerRules(self.settings, home, locations)
 
     def rest(self, path: bytes) -> bytes:
         """What follows the prefix in a path of this route: empty, or it begins with a slash."""

@@ -35,39 +35,32 @@ class Cookies:
     def mapped(self, value: bytes, *, scheme: str) -> bytes:
         """The value for the caller; `scheme` is the listener's."""
         pair, *attributes = value.split(b";")
-        name = pair.partition(b"=")[0].strip(_SPACES).lower()
-        keeps_path = name.startswith(_NEEDS_ROOT)
-        dropped = {b"domain"}
-        if scheme == "http" and not name.startswith(_NEED_SECURE):
-            dropped |= _with_secure(attributes)
-        kept = [
-            attribute if keeps_path else self._with_path(attribute)
-            for attribute in attributes
-            if not dropped & {_name(attribute), _plain(attribute)}
-        ]
-        return b";".join([pair, *kept])
+        names = [_name(attribute) for attribute in attributes]
+        cookie = _name(pair)
+        keeps_path = cookie.startswith(_NEEDS_ROOT)
+        bares = scheme == "http" and b"secure" in names and not cookie.startswith(_NEED_SECURE)
+        kept = [pair]
+        for name, attribute in zip(names, attributes, strict=True):
+            if name == b"domain" or (bares and _goes_with_secure(name, attribute)):
+                continue
+            maps = name == b"path" and not keeps_path
+            kept.append(self._with_path(attribute) if maps else attribute)
+        return b";".join(kept)
 
     def _with_path(self, attribute: bytes) -> bytes:
         name, equals, path = attribute.partition(b"=")
         path = path.strip(_SPACES)
-        if _name(attribute) != b"path" or not path.startswith(b"/"):
+        if not path.startswith(b"/"):
             return attribute  # RFC 6265 5.2.4: any other value counts as none
         mapped = self._home.outside(path) or self._home.root
         return attribute if mapped == path else name + equals + mapped
-
-
-def _with_secure(attributes: list[bytes]) -> set[bytes]:
-    """What goes with Secure, where that is among them."""
-    if b"secure" not in {_name(attribute) for attribute in attributes}:
-        return set()
-    return {b"secure", b"partitioned", b"samesite=none"}
 
 
 def _name(attribute: bytes) -> bytes:
     return attribute.partition(b"=")[0].strip(_SPACES).lower()
 
 
-def _plain(attribute: bytes) -> bytes:
-    """Name and value in lower case, with no space round either."""
-    name, equals, value = attribute.partition(b"=")
-    return (name.strip(_SPACES) + equals + value.strip(_SPACES)).lower()
+def _goes_with_secure(name: bytes, attribute: bytes) -> bool:
+    if name == b"samesite":
+        return attribute.partition(b"=")[2].strip(_SPACES).lower() == b"none"
+    return name in {b"secure", b"partitioned"}
