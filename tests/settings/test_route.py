@@ -92,6 +92,9 @@ def test_a_host_has_no_case(written: str | None, host: str | None) -> None:
         "",
         "shop.localhost:8080",
         "[::1]:8080",
+        "[1.2]",
+        "[::1",
+        "a..b",
         "::1",
         "https://shop.localhost",
         "shop.localhost/",
@@ -106,6 +109,8 @@ def test_a_host_has_no_case(written: str | None, host: str | None) -> None:
 )
 def test_what_is_no_host_name_is_told_as_that(host: str) -> None:
     assert told_of_route(host=host) == [f"host: {NO_HOST}"]
+    told = told_of_route(upstream="unix:/run/api.sock", upstream_host=host)
+    assert told == [f"upstream_host: {NO_HOST}"]
 
 
 # -- upstream --------------------------------------------------------------------------------
@@ -322,6 +327,14 @@ def test_a_proxy_with_a_password_is_a_secret(written: str | None, secret: bool) 
         ("http://proxy.example:x", "is not a valid URL"),
         ("http://proxy.example/a", "must hold no path or query: a proxy has a host and a port"),
         ("http://a:b@proxy.example/?", "must hold no path or query: a proxy has a host and a port"),
+        (
+            "http://anna:s3?c@proxy.example",
+            "has a character in its user name or password that must be percent-encoded",
+        ),
+        (
+            "http://an na@proxy.example",
+            "has a character in its user name or password that must be percent-encoded",
+        ),
         ("http://proxy.example#a", "must not hold a fragment ('#')"),
     ],
 )

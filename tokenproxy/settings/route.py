@@ -32,7 +32,7 @@ from tokenproxy.settings.injection import (
 from tokenproxy.settings.matchers import RefreshOn
 from tokenproxy.settings.tls import Tls
 from tokenproxy.settings.upgrade import Upgrade
-from tokenproxy.settings.upstream import EgressProxy, Upstream, unix_path
+from tokenproxy.settings.upstream import EgressProxy, Upstream, is_authority, unix_path
 
 _PLAIN_PATH = re.compile(r"[!$-$&->@-\[\]-~]+")
 # What `forwarded: set` fills.
@@ -52,7 +52,7 @@ def _prefix(path: str) -> str:
 
 
 def _host(host: str) -> str:
-    if not _HOST.fullmatch(host.lower()):
+    if not (_HOST.fullmatch(host.lower()) and is_authority(host)):
         raise ValueError("must be a host name such as shop.localhost, without a port")
     return host.lower()
 

@@ -1,5 +1,6 @@
 """Where a route's requests go: `upstream`, and `egress_proxy` on the way (contract 1)."""
 
+import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from tokenproxy.settings.base import http_url, http_url_base
 
 _UNIX = "unix:"
 _SOCKET_PATH = 107  # bytes, without the NUL that ends it; what Linux has room for
+_USERINFO = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:-]*")  # RFC 3986 3.2.1
 FROM_ENVIRONMENT = "env"
 
 
@@ -33,6 +35,14 @@ def _upstream(text: str) -> str:
     return text
 
 
+def is_authority(host: str) -> bool:
+    """Whether a name or an address in brackets can stand in a URL."""
+    try:
+        return bool(http_url(f"http://{host}"))
+    except ValueError:
+        return False
+
+
 def _egress_proxy(value: Any) -> Any:
     """Where it holds a password it becomes a secret."""
     if value is None or value == FROM_ENVIRONMENT:
@@ -41,7 +51,13 @@ def _egress_proxy(value: Any) -> Any:
         raise ValueError(_NO_PROXY)  # noqa: TRY004 - pydantic reports ValueErrors
     bare, userinfo = _without_userinfo(value)
     _is_proxy(bare)
-    return value if userinfo is None else SecretStr(value)
+    if userinfo is None:
+        return value
+    if not _USERINFO.fullmatch(userinfo):
+        raise ValueError(
+            "has a character in its user name or password that must be percent-encoded"
+        )
+    return SecretStr(value)
 
 
 def _without_userinfo(url: str) -> tuple[str, str | None]:
