@@ -9,8 +9,7 @@
 | target              | `*` for all but OPTIONS; what `target.fault` tells   | 400               |
 | route               | a path that none has                                 | 404               |
 | Origin              | what a browser sends from another site               | 403               |
-| client_authorization| a credential of the caller's own, where the route    | 403               |
-|                     | says `reject`                                        |                   |
+| own credential      | one of the caller's, where the route says `reject`   | 403               |
 
 A station is a function that gives a `Denied`, or None to let the request pass. Stations that
 a route's own settings call for come last, since they need the route.

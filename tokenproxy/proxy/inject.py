@@ -110,7 +110,7 @@ class Injector:
     def finds_own(self, headers: Sequence[Header], target: bytes) -> bool:
         """Whether the caller has put anything in one of the places of the credential.
 
-        Asked of the fields that go on: what `Connection` nominates does not.
+        To keep it, ask of the fields that go on: what `Connection` nominates is not among them.
         """
         return self.strip(headers, target) != ([*headers], target)
 
