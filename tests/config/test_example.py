@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from tokenproxy.config.load import load_config
 from tokenproxy.config.model import Config
+from tokenproxy.config.process import CallerTimeouts
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.credential import Fields
 from tokenproxy.settings.file import File
+from tokenproxy.settings.headers import RequestHeaders, ResponseHeaders
 from tokenproxy.settings.injection import (
     Basic,
     BasicInjection,
@@ -45,6 +47,9 @@ MODELS: list[type[BaseModel]] = [
     Route,
     Replay,
     RouteTimeouts,
+    RequestHeaders,
+    ResponseHeaders,
+    CallerTimeouts,
     Tls,
     Refresh,
     SimpleJwt,

@@ -414,3 +414,18 @@ async def test_others_have_gone_when_they_close_their_side(
         await upstream.all_gone()
         assert await peer.reader.read() == b""
     assert [served.status for served in plain.served] == [499]
+
+
+async def test_headers_are_set_and_removed_before_the_credential(
+    serving: Serving, upstream: Upstream
+) -> None:
+    changes = {"set": {"X-Tenant": "anna"}, "remove": ["Cookie"]}
+    route = {"upstream": upstream.url, "credential": "c", "headers": changes, "via": False}
+    proxy = await serving({"credentials": {"c": STATIC}, "routes": [route]})
+    await proxy.ask(b"/", b"x_tenant: evil", b"Cookie: a=b", b"A: 1")
+    assert upstream.requests[0].fields == [
+        (b"Host", upstream.authority),
+        (b"A", b"1"),
+        (b"X-Tenant", b"anna"),
+        (b"Authorization", b"Bearer the-token"),
+    ]

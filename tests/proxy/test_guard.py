@@ -402,12 +402,56 @@ def test_without_a_host_no_origin_is_ours() -> None:
     assert outcome(a_guard(), request) == "origin_not_allowed"
 
 
+# A credential of the caller's own.
+
+OWN = {
+    "Authorization": "Basic YTpi",
+    "authorization": "",
+    "Cookie": "a=b; session=1",
+}
+
+
+def guard_with(**settings: Any) -> Guard:
+    inject = [{"header": "Authorization"}, {"query": "t"}, {"cookie": "session"}]
+    route = {"path": "/shop", "upstream": UP, "name": "shop", "inject": inject, **settings}
+    return Guard(RouteTable([Route.model_validate(route)]), LISTENER)
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        *(("/shop/x", {name: value}) for name, value in OWN.items()),
+        ("/shop/x?a&t=1", {}),
+        (f"http://{HERE}/shop?%74", {}),
+        ("/shop/x", {"Authorization": "x", "Connection": "authorization"}),
+    ],
+)
+def test_a_callers_own_credential_is_refused_where_the_route_says_so(
+    target: str, headers: dict[str, Any]
+) -> None:
+    request = a_request(target, **headers)
+    denied = guard_with(client_authorization="reject", credential="c").judge(request)
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.route) == (ErrorCode.CLIENT_AUTHORIZATION_REJECTED, "shop")
+    for policy in ("overwrite", "keep"):
+        guard = guard_with(client_authorization=policy, credential="c")
+        assert outcome(guard, request) == "shop"
+    assert outcome(guard_with(client_authorization="reject"), request) == "shop"
+
+
+def test_a_request_without_a_credential_may_pass_where_none_is_accepted() -> None:
+    guard = guard_with(client_authorization="reject", credential="c")
+    assert outcome(guard, a_request("/shop/t?a=t", Cookie="a=session", X_Key="1")) == "shop"
+
+
 # The order of contract 3.2: each request has one fault more than the one before it.
 
 
 def test_the_first_station_that_refuses_answers() -> None:
+    guard = guard_with(client_authorization="reject", credential="c")
     faults: list[tuple[dict[str, Any], str]] = [
         ({}, "shop"),
+        ({"Authorization": "x"}, "client_authorization_rejected"),
         ({"Origin": "null"}, "origin_not_allowed"),
         ({"target": "/none"}, "no_route"),
         ({"target": "/none/\x00"}, "bad_request"),
@@ -418,7 +462,7 @@ def test_the_first_station_that_refuses_answers() -> None:
     asked: dict[str, Any] = {}
     for fault, result in faults:
         asked |= fault
-        assert outcome(a_guard(), a_request(**asked)) == result
+        assert outcome(guard, a_request(**asked)) == result
 
 
 @pytest.mark.parametrize("target", ["http://evil.example/\x00", "*"])

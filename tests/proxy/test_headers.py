@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from tokenproxy.proxy.headers import (
     nominated,
     to_caller,
 )
+from tokenproxy.settings.headers import RequestHeaders
 
 HOST = (b"Host", b"api.example")
 LOCAL = Caller("127.0.0.1")
@@ -26,8 +27,16 @@ def sent(
     via: bool = False,
     version: str = "1.1",
     caller: Caller = LOCAL,
+    preserve_host: bool = False,
+    changes: dict[str, Any] | None = None,
 ) -> list[Header]:
-    rules = RequestRules(authority=b"api.example", forwarded=forwarded, via=via)
+    rules = RequestRules(
+        authority=b"api.example",
+        forwarded=forwarded,
+        via=via,
+        preserve_host=preserve_host,
+        changes=RequestHeaders.model_validate(changes or {}),
+    )
     return rules.to_upstream(headers, version=version, caller=caller)
 
 
@@ -207,6 +216,63 @@ def test_forwarded_fields_are_set_anew(caller: Caller, host: bytes | None, expec
 def test_via_is_added_after_those_of_others(version: str, field: bytes) -> None:
     headers = [(b"via", b"1.1 other"), (b"A", b"1")]
     assert sent(headers, via=True, version=version) == [HOST, *headers, (b"Via", field)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "host"),
+    [
+        ([(b"A", b"1"), (b"hOST", b"Shop.localhost:8080")], b"Shop.localhost:8080"),
+        ([(b"A", b"1")], b"api.example"),  # HTTP/1.0
+        ([(b"A", b"1"), (b"Host", b"")], b"api.example"),
+    ],
+)
+def test_a_callers_host_is_preserved_where_it_has_one(headers: list[Header], host: bytes) -> None:
+    assert sent(headers, preserve_host=True) == [(b"Host", host), (b"A", b"1")]
+    assert sent(headers) == [HOST, (b"A", b"1")]
+
+
+def test_a_preserved_host_cannot_be_nominated_away() -> None:
+    headers = [(b"Host", b"localhost"), (b"Connection", b"host")]
+    assert sent(headers, preserve_host=True) == [(b"Host", b"localhost")]
+
+
+SET = {"X-Tenant": "anna", "x_odd": "\u00fc"}
+
+
+def test_headers_that_are_set_replace_every_field_of_their_name() -> None:
+    headers = fields(
+        """
+        x-tenant: evil
+        A: 1
+        X_TENANT: evil
+        X-Tenant: evil
+        X-Odd: evil
+        """
+    )
+    expected = [HOST, (b"A", b"1"), (b"X-Tenant", b"anna"), (b"x_odd", "\u00fc".encode())]
+    assert sent(headers, changes={"set": SET}) == expected
+    assert sent([(b"A", b"1")], changes={"set": SET}) == expected
+
+
+def test_headers_that_are_removed_leave_nothing_of_their_name() -> None:
+    headers = [(b"Cookie", b"a=b"), (b"A", b"1"), (b"COOKIE", b"c=d"), (b"x_debug", b"1")]
+    assert sent(headers, changes={"remove": ["cookie", "X-Debug"]}) == [HOST, (b"A", b"1")]
+
+
+def test_what_is_set_cannot_be_nominated_away() -> None:
+    headers = [(b"Connection", b"x-tenant, a"), (b"A", b"1")]
+    expected = [HOST, (b"X-Tenant", b"anna"), (b"Via", b"1.1 tokenproxy")]
+    assert sent(headers, via=True, changes={"set": {"X-Tenant": "anna"}}) == expected
+
+
+def test_what_a_route_sets_goes_on_although_a_callers_own_would_not() -> None:
+    changes = {"set": {"X-Forwarded-Proto": "https", "X-Tokenproxy-Key": "next"}}
+    headers = [*FORWARDED, (b"X-Tokenproxy-Key", b"mine")]
+    assert sent(headers, changes=changes) == [
+        HOST,
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Tokenproxy-Key", b"next"),
+    ]
 
 
 def test_a_name_table_forgets_made_up_names() -> None:

@@ -159,6 +159,29 @@ def test_stripping_alone_leaves_nothing_of_the_callers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "headers", "target", "found"),
+    [
+        (BEARER, [(b"A", b"1"), (b"authorization", b"")], b"/", True),
+        (BEARER, [(b"AUTHORIZATION", b"Basic YTpi")], b"/", True),
+        (BASIC, [(b"Authorization", b"Bearer x")], b"/", True),
+        (BEARER, [(b"Proxy-Authorization", b"x"), (b"Cookie", b"session=1")], b"/?a", False),
+        ({"header": "X-Key", "value": "{token}"}, [(b"x_key", b"1")], b"/", True),
+        (QUERY, [], b"/?a&%61ccess_token", True),
+        (QUERY, [(b"Authorization", b"x")], b"/access_token?a=access_token", False),
+        (COOKIE, [(b"cookie", b"a=b; session=1")], b"/", True),
+        (COOKIE, [(b"Cookie", b"a=session;  b"), (b"session", b"1")], b"/?session", False),
+        (BEARER, [], b"/", False),
+    ],
+)
+def test_a_callers_own_credential_is_found_where_ours_would_go(
+    place: Mapping[str, object], headers: list[Header], target: bytes, found: bool
+) -> None:
+    assert injector(place).finds_own(headers, target) is found
+    assert injector({"cookie": "other"}, place).finds_own(tuple(headers), target) is found
+    assert Injector(()).finds_own(headers, target) is False
+
+
+@pytest.mark.parametrize(
     "token", ["", " ", "a b", "a\n", "a\r\nX: y", "a\x00", "a\x7f", "tökén", "a\t"]
 )
 @pytest.mark.parametrize("place", [BEARER, QUERY, COOKIE, BASIC])

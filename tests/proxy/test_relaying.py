@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 
-from tests.conftest import Proxy
+from tests.conftest import Proxy, Serving
 from tests.wire import OK, Field, Message, Peer, Upstream, answer, chunked
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -50,11 +50,43 @@ async def test_a_status_keeps_its_words(plain: Proxy, upstream: Upstream, start:
 async def test_a_redirect_is_passed_on_and_never_followed(
     plain: Proxy, upstream: Upstream, status: int
 ) -> None:
-    location = (b"Location", upstream.url.encode() + b"/elsewhere")
-    upstream.reply = answer(status=b"%d Moved" % status, fields=[location])
+    locations = [upstream.url.encode() + b"/a", b"https://other.example/b"]
+    fields = [(b"Location", location) for location in locations]
+    upstream.reply = answer(status=b"%d Moved" % status, fields=fields)
     got = await plain.ask(method=b"POST", body=b"hi")
-    assert (got.status, got.fields[0]) == (status, location)
+    assert (got.status, got.fields[:2]) == (status, [(b"Location", b"/a"), fields[1]])
     assert len(upstream.requests) == 1
+
+
+async def test_what_an_answer_says_of_its_place_holds_at_the_route(
+    serving: Serving, upstream: Upstream
+) -> None:
+    changes = {"set": {"X-Set": "1"}, "remove": ["Server"]}
+    route = {"path": "/shop", "upstream": upstream.url + "/v2", "response_headers": changes}
+    proxy = await serving({"routes": [route]})
+    fields = [
+        (b"Server", b"x"),
+        (b"Content-Location", b"7?a"),
+        (b"Set-Cookie", b"a=b; Path=/; Domain=localhost; Secure"),
+    ]
+    upstream.reply = answer(fields=fields)
+    got = await proxy.ask(target=b"/shop/items/")
+    assert got.fields[:2] == [
+        (b"Content-Location", b"/shop/items/7?a"),
+        (b"Set-Cookie", b"a=b; Path=/shop"),
+    ]
+    assert (b"X-Set", b"1") in got.fields
+
+
+async def test_an_upstream_that_gets_the_callers_host_may_redirect_to_it(
+    serving: Serving, upstream: Upstream
+) -> None:
+    route = {"path": "/shop", "upstream": upstream.url + "/v2", "preserve_host": True}
+    proxy = await serving({"routes": [route]})
+    upstream.reply = answer(fields=[(b"Location", b"http://" + proxy.authority + b"/v2/login")])
+    got = await proxy.ask(target=b"/shop/items")
+    assert upstream.requests[0].values(b"host") == [proxy.authority]
+    assert got.fields[0] == (b"Location", b"/shop/login")
 
 
 async def test_fields_of_64_kib_go_through(plain: Proxy, upstream: Upstream) -> None:

@@ -210,6 +210,34 @@ def test_the_upstreams_host_leaves_out_its_schemes_own_port(
     assert (route.upstream_host, route.upstream_port, route.authority) == (host, port, authority)
 
 
+@pytest.mark.parametrize(
+    ("named", "authority"), [({}, b"localhost"), ({"upstream_host": "API.example"}, b"api.example")]
+)
+def test_a_socket_is_asked_by_the_name_that_it_is_given(
+    named: dict[str, str], authority: bytes
+) -> None:
+    route = CompiledRoute("r", a_route("/shop", "unix:/run/api.sock", **named))
+    assert route.unix_path == "/run/api.sock"
+    assert (route.scheme, route.authority) == ("http", authority)
+    assert route.origin == f"http://{authority.decode()}"
+    assert (route.base, route.join(b"/shop"), route.join(b"/shop/a")) == (b"", b"/", b"/a")
+
+
+def test_a_url_has_no_socket() -> None:
+    assert CompiledRoute("r", a_route()).unix_path is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "keeps", "rejects"),
+    [("overwrite", False, False), ("keep", True, False), ("reject", False, True)],
+)
+def test_a_route_knows_what_a_callers_own_credential_gets(
+    policy: str, keeps: bool, rejects: bool
+) -> None:
+    route = CompiledRoute("r", a_route(client_authorization=policy))
+    assert (route.keeps_own, route.rejects_own) == (keeps, rejects)
+
+
 def test_routes_are_named_after_their_credentials_and_made_unique() -> None:
     routes = [
         a_route("/1", credential="shop"),

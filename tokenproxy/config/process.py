@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tokenproxy.settings.base import Duration, NonEmpty, Settings, is_loopback, one_is_a_list_of_one
+from tokenproxy.settings.base import (
+    Duration,
+    NonEmpty,
+    Positive,
+    PositiveDuration,
+    Settings,
+    is_loopback,
+    one_is_a_list_of_one,
+)
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
 _UNIX = re.compile(r"unix:(?P<path>/[^?\0]*)(?:\?mode=(?P<mode>0?[0-7]{3}))?")
@@ -73,6 +81,16 @@ def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _count(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):  # read from a variable
+        value = int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not (is_number or value == "auto"):
+        raise ValueError("must be a whole number of at least 1, or 'auto' (one per core)")
+    return value
+
+
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 Address = Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_address)]
 Addresses = Annotated[
     tuple[Address, ...],
@@ -89,12 +107,23 @@ class Log(Settings):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class CallerTimeouts(Settings):
+    """Towards callers, in seconds."""
+
+    request_head: PositiveDuration = 30.0
+    keep_alive: PositiveDuration = 75.0
+    request_body_idle: PositiveDuration = 60.0
+
+
 class Process(Settings):
     """The top-level keys that are about the process."""
 
     listen: Addresses = ("127.0.0.1:8080",)
     admin: None = None
+    workers: Workers = 1
     shutdown_delay: Duration = 0.0
     shutdown_grace: Duration = 30.0
     allowed_hosts: tuple[NonEmpty, ...] = ()
+    max_connections: Positive = 10_000
+    timeouts: CallerTimeouts = CallerTimeouts()
     log: Log = Log()

@@ -19,7 +19,7 @@ from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Request
 from tokenproxy.proxy.head import message_head
-from tokenproxy.proxy.headers import Caller, Header, to_caller
+from tokenproxy.proxy.headers import Caller, Header
 from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.outbound import beginning, send
@@ -45,6 +45,8 @@ class Outgoing:
 
 class Exchange:
     """One request and its answer."""
+
+    _outgoing: Outgoing  # from `_forward` on
 
     def __init__(self, parts: Parts, request: web.BaseRequest) -> None:
         self._parts = parts
@@ -99,7 +101,7 @@ class Exchange:
         fields = route.headers.to_upstream(
             self._request.raw_headers, version=self._version, caller=self._caller()
         )
-        outgoing = Outgoing(route, self._framed(fields), target)
+        outgoing = self._outgoing = Outgoing(route, self._framed(fields), target)
         if route.settings.credential is None:
             return await self._relay(await self._send(route, outgoing.fields, target))
         keeper = self._parts.keepers[route.settings.credential]
@@ -249,7 +251,7 @@ class Exchange:
             self._body.go_on()
         if self._reading is not None:
             self._reading.waits = False  # a 100 after the final answer would be part of its body
-        fields, length = to_caller(upstream.raw_headers), upstream.content_length
+        fields, length = self._answer_fields(upstream), upstream.content_length
         response = Verbatim(upstream.status, upstream.reason or "", fields, length=length)
         self._status, self._complete = upstream.status, False
         await response.prepare(self._request)
@@ -262,6 +264,15 @@ class Exchange:
             response.break_off(self._request)
             raise
         return response
+
+    def _answer_fields(self, upstream: aiohttp.ClientResponse) -> list[Header]:
+        outgoing = self._outgoing
+        return outgoing.route.answers.to_caller(
+            upstream.raw_headers,
+            target=outgoing.target,
+            scheme=self._request.scheme,
+            host=outgoing.fields[0][1],
+        )
 
     async def _pass_on(
         self, upstream: aiohttp.ClientResponse, response: Verbatim, piece: bytes

@@ -9,6 +9,7 @@
 | target              | `*` for all but OPTIONS; what `target.fault` tells   | 400               |
 | route               | a path that none has                                 | 404               |
 | Origin              | what a browser sends from another site               | 403               |
+| own credential      | one of the caller's, where the route says `reject`   | 403               |
 
 A station is a function that gives a `Denied`, or None to let the request pass. Stations that
 a route's own settings call for come last, since they need the route.
@@ -128,7 +129,7 @@ class Guard:
             return _refusal(way)
         if not self._may_ask(request.method, seen, host):
             return Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE, route=way.route.name)
-        return way
+        return _client_authorization(way, request.headers) or way
 
     def _host(self, hosts: list[bytes] | None, version: str) -> Denied | None:
         if hosts is None:
@@ -245,6 +246,14 @@ def _method(method: bytes) -> Denied | None:
     return _REFUSED_METHOD
 
 
+def _client_authorization(way: Matched, headers: Sequence[Header]) -> Denied | None:
+    route = way.route
+    if route.rejects_own and route.injector.finds_own(headers, way.target):
+        code = ErrorCode.CLIENT_AUTHORIZATION_REJECTED
+        return Denied(code, _OWN_CREDENTIAL, route=route.name)
+    return None
+
+
 def _refusal(way: NoRoute | Bad) -> Denied:
     match way:
         case NoRoute():
@@ -271,3 +280,6 @@ _FOREIGN_HOST = Denied(
 )
 _NO_ROUTE = Denied(ErrorCode.NO_ROUTE, "No route has this host and path.")
 _FOREIGN_PAGE = "A page of another site may not use this proxy."
+_OWN_CREDENTIAL = (
+    "The request holds a credential where this route puts its own: send it without one."
+)

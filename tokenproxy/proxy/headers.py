@@ -14,28 +14,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, TypeVar
 
+from tokenproxy.settings import headers as settings
+from tokenproxy.settings.headers import HeaderChanges
+
 Header = tuple[bytes, bytes]
 F = TypeVar("F")
+NO_CHANGES = HeaderChanges()
 
-# RFC 9110 7.6.1, with HTTP2-Settings (RFC 7540 3.2.1) and Trailer (6.6.2: trailers stop here).
-# Proxy-Authorization is for the proxy that asked for it (11.7.2), Proxy-Authenticate and
-# Proxy-Authentication-Info are for the client that chose that proxy (11.7.1, 11.7.3): each
-# has a meaning in one direction, and none has one beyond this hop.
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
+HOP_BY_HOP = frozenset(name.encode() for name in settings.HOP_BY_HOP)
 CLIENT_KEY = b"x-tokenproxy-key"
 # RFC 9110 5.6.2: what names of fields and methods are made of.
 TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -83,14 +69,19 @@ def nominated(connection: Iterable[bytes]) -> set[bytes]:
     return names - _NEVER_NOMINATED
 
 
-class _Fate(Enum):
+class Fate(Enum):
+    """What a field's name says of it; HOST is for requests, LOCATION and COOKIE for answers."""
+
     KEPT = auto()
     DROPPED = auto()
     CONNECTION = auto()
     HOST = auto()
+    LOCATION = auto()
+    COOKIE = auto()
 
 
-_KEPT, _CONNECTION, _HOST = _Fate.KEPT, _Fate.CONNECTION, _Fate.HOST
+# A global is found faster than a member of an enum.
+_KEPT, _CONNECTION, _HOST = Fate.KEPT, Fate.CONNECTION, Fate.HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +95,43 @@ class Caller:
 class RequestRules:
     """What a route does to the header fields of requests, compiled.
 
-    `authority` is the upstream's own Host; `forwarded` and `via` are the route's settings.
+    `authority` is the upstream's own Host; the rest are the route's settings, `changes` being
+    its `headers`.
     """
 
-    __slots__ = ("_fates", "_host", "_sets_forwarded", "_via")
+    __slots__ = ("_fates", "_host", "_preserves_host", "_sets", "_sets_forwarded", "_via")
 
     def __init__(
-        self, *, authority: bytes, forwarded: Literal["drop", "keep", "set"], via: bool
+        self,
+        *,
+        authority: bytes,
+        forwarded: Literal["drop", "keep", "set"],
+        via: bool,
+        preserve_host: bool = False,
+        changes: HeaderChanges = NO_CHANGES,
     ) -> None:
         self._host = (b"Host", authority)
+        self._preserves_host = preserve_host
         self._sets_forwarded = forwarded == "set"
+        self._sets = fields_set(changes)
         self._via = via
-        self._fates = NameTable(lambda name: _fate(name, keeps_forwarded=forwarded == "keep"))
+        changed = names_changed(changes)
+        keeps_forwarded = forwarded == "keep"
+
+        def fate(name: bytes) -> Fate:
+            dropped = dashed(name) in changed
+            return Fate.DROPPED if dropped else _fate(name, keeps_forwarded=keeps_forwarded)
+
+        self._fates = NameTable(fate)
 
     def to_upstream(
         self, headers: Sequence[Header], *, version: str, caller: Caller
     ) -> list[Header]:
-        """The fields that go on, the upstream's Host first; the credential is not among them.
+        """The fields that go on, the Host first; the credential is not among them.
 
         `version` is the request's own ("1.0", "1.1"). Content-Length is kept as it came;
-        Transfer-Encoding is left to who frames the body.
+        Transfer-Encoding is left to who frames the body. Where the caller's Host is to be
+        preserved and there is none (HTTP/1.0), it is the upstream's.
         """
         fates = self._fates
         kept = [self._host]
@@ -137,7 +145,11 @@ class RequestRules:
                 connection.append(field[1])
             elif fate is _HOST:
                 host = field[1]
-        _remove_nominated(kept, connection)
+        if host and self._preserves_host:
+            kept[0] = (b"Host", host)
+        remove_nominated(kept, connection)
+        if self._sets:
+            kept += self._sets
         if self._sets_forwarded:
             kept += _forwarded_fields(caller, host)
         if self._via:
@@ -146,51 +158,64 @@ class RequestRules:
 
 
 def to_caller(headers: Sequence[Header]) -> list[Header]:
-    """The fields of an answer, 1xx included, that go on to the caller.
+    """The fields of an answer, 1xx included, that go on to the caller where no route has rules.
 
     Content-Length is kept as it came; Transfer-Encoding is left to who frames the body.
     """
     kept: list[Header] = []
     connection: list[bytes] = []
     for field in headers:
-        fate = _ANSWER_FATES[field[0]]
+        fate = _PLAIN_FATES[field[0]]
         if fate is _KEPT:
             kept.append(field)
         elif fate is _CONNECTION:
             connection.append(field[1])
-    _remove_nominated(kept, connection)
+    remove_nominated(kept, connection)
     return kept
 
 
-def _fate(name: bytes, *, keeps_forwarded: bool) -> _Fate:
+def _fate(name: bytes, *, keeps_forwarded: bool) -> Fate:
     if name == b"host":
-        return _Fate.HOST
+        return Fate.HOST
     if name == b"connection":
-        return _Fate.CONNECTION
+        return Fate.CONNECTION
     if name == b"content-length":
-        return _Fate.KEPT
+        return Fate.KEPT
     name = dashed(name)
     if name in HOP_BY_HOP or name in {b"content-length", CLIENT_KEY}:
-        return _Fate.DROPPED
+        return Fate.DROPPED
     if not keeps_forwarded and (name == b"forwarded" or name.startswith(b"x-forwarded-")):
-        return _Fate.DROPPED
-    return _Fate.KEPT
+        return Fate.DROPPED
+    return Fate.KEPT
 
 
-def _answer_fate(name: bytes) -> _Fate:
+def answer_fate(name: bytes) -> Fate:
+    """What becomes of a field of an answer, by its lower-case name and with no route's rules."""
     if name == b"connection":
-        return _Fate.CONNECTION
+        return Fate.CONNECTION
     if name == b"content-length":
-        return _Fate.KEPT
+        return Fate.KEPT
     name = dashed(name)
-    return _Fate.DROPPED if name in HOP_BY_HOP or name == b"content-length" else _Fate.KEPT
+    return Fate.DROPPED if name in HOP_BY_HOP or name == b"content-length" else Fate.KEPT
 
 
-_ANSWER_FATES = NameTable(_answer_fate)
+_PLAIN_FATES = NameTable(answer_fate)
 _NOMINATES_NOTHING = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"upgrade", b"Upgrade"})
 
 
-def _remove_nominated(kept: list[Header], connection: list[bytes]) -> None:
+def fields_set(changes: HeaderChanges) -> tuple[Header, ...]:
+    """The fields that take the place of those of their name."""
+    return tuple(
+        (name.encode(), value.get_secret_value().encode()) for name, value in changes.set.items()
+    )
+
+
+def names_changed(changes: HeaderChanges) -> frozenset[bytes]:
+    """What is not kept of the message's own: names in lower case, `-` for `_`."""
+    return frozenset(name.encode() for name in changes.names)
+
+
+def remove_nominated(kept: list[Header], connection: list[bytes]) -> None:
     """Take out of `kept` what the message's own Connection fields name.
 
     The Host put there by us is in no danger: it cannot be nominated.

@@ -99,11 +99,20 @@ class Injector:
         """
         drops = self._drops
         fields = [field for field in headers if not drops[field[0]]]
-        if self._queries:
-            target = _without_pairs(target, self._queries)
         if self._cookies:
             fields = _without_crumbs(fields, self._cookies)
-        return fields, target
+        return fields, self.strip_query(target)
+
+    def strip_query(self, target: bytes) -> bytes:
+        """The target without the parameters that hold the credential."""
+        return _without_pairs(target, self._queries) if self._queries else target
+
+    def finds_own(self, headers: Sequence[Header], target: bytes) -> bool:
+        """Whether the caller has put anything in one of the places of the credential.
+
+        To keep it, ask of the fields that go on: what `Connection` nominates is not among them.
+        """
+        return self.strip(headers, target) != ([*headers], target)
 
     def _render(self, token: str) -> _Rendered:
         if not _VISIBLE.fullmatch(token):

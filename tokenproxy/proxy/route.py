@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tokenproxy.errors import ConfigError
+from tokenproxy.proxy.answer_headers import AnswerRules
 from tokenproxy.proxy.headers import RequestRules
 from tokenproxy.proxy.inject import Injector
+from tokenproxy.proxy.location import Home, Locations
 from tokenproxy.proxy.matching import RefreshRules
 from tokenproxy.proxy.target import climbs, fault, is_plain, normal_form, split_port
 from tokenproxy.settings.route import Route
+from tokenproxy.settings.upstream import unix_path
 
+LOCALHOST = "localhost"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -24,29 +28,35 @@ class CompiledRoute:
     """A route with all worked out that is the same for every request.
 
     `prefix` and `base` (the upstream's path) are without a trailing slash, so `/` is empty;
-    `host` is in lower case and without port; `authority` is the Host that the upstream gets.
+    `host` is in lower case and without port; `authority` is the upstream's own Host. An upstream
+    on a unix socket has a `unix_path`; it speaks http, and its name is a word for its Host alone.
     """
 
     __slots__ = (
         "_strips",
         "_whole",
+        "answers",
         "authority",
         "base",
         "headers",
         "host",
         "injector",
+        "keeps_own",
         "name",
         "origin",
         "prefix",
         "refresh",
+        "rejects_own",
         "scheme",
         "settings",
+        "unix_path",
         "upstream_host",
         "upstream_port",
     )
 
     def __init__(self, name: str, settings: Route) -> None:
-        upstream = urlsplit(settings.upstream)
+        self.unix_path = unix_path(settings.upstream)
+        upstream = urlsplit(_url(settings))
         self.name = name
         self.settings = settings
         self.prefix = settings.path.encode().removesuffix(b"/")
@@ -60,10 +70,28 @@ class CompiledRoute:
         self._whole = upstream.path.encode() or b"/"  # for the prefix itself, nothing after it
         self.base = upstream.path.encode().removesuffix(b"/")
         self.headers = RequestRules(
-            authority=self.authority, forwarded=settings.forwarded, via=settings.via
+            authority=self.authority,
+            forwarded=settings.forwarded,
+            via=settings.via,
+            preserve_host=settings.preserve_host,
+            changes=settings.headers,
         )
         self.injector = Injector(settings.inject if settings.credential is not None else ())
+        self.keeps_own = settings.client_authorization == "keep"
+        self.rejects_own = settings.client_authorization == "reject"
+        self.answers = self._answers()
         self.refresh = RefreshRules(settings.refresh_on)
+
+    def _answers(self) -> AnswerRules:
+        home = Home(base=self.base, prefix=self.prefix, strips=self._strips)
+        locations = Locations(
+            home,
+            scheme=self.scheme.encode(),
+            authority=self.authority,
+            # A caller that has brought its own parameter needs it in the next request, too.
+            without_token=bytes if self.keeps_own else self.injector.strip_query,
+        )
+        return AnswerRules(self.settings, home, locations)
 
     def rest(self, path: bytes) -> bytes:
         """What follows the prefix in a path of this route: empty, or it begins with a slash."""
@@ -199,6 +227,13 @@ def _free_name(wanted: str, taken: set[str | None]) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
+
+
+def _url(settings: Route) -> str:
+    """The upstream's URL; for one on a socket, as it is asked by its name."""
+    if unix_path(settings.upstream) is None:
+        return settings.upstream
+    return f"http://{settings.upstream_host or LOCALHOST}"
 
 
 def _host_name(host: str) -> bytes:

@@ -106,7 +106,7 @@ def _resolved(path: Path, info: ValidationInfo) -> Path:
         raise ValueError("has a '~' for which no home folder is known") from error
 
 
-def _http_url(text: str) -> str:
+def http_url(text: str) -> str:
     """An absolute http or https URL without userinfo or fragment."""
     try:
         parts = urlsplit(text)
@@ -136,7 +136,9 @@ def _is_host(host: str) -> bool:
         return False
 
 
-def _without_query(url: str) -> str:
+def http_url_base(text: str) -> str:
+    """An absolute http or https URL that more path is put behind."""
+    url = http_url(text)
     if "?" in url:
         raise ValueError("must not hold a query ('?')")
     return url
@@ -167,12 +169,13 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(json_schema_e
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(json_schema_extra=_UNIT_SCHEMA)]
 ConfigPath = Annotated[Path, AfterValidator(_resolved)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-HttpUrlBase = Annotated[HttpUrl, AfterValidator(_without_query)]  # more path is put behind it
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+HttpUrlBase = Annotated[str, AfterValidator(http_url_base)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 SecretText = Annotated[SecretStr, AfterValidator(_not_empty)]
 TokenText = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_is_token)]
 Whole = Annotated[int, BeforeValidator(_number)]
+Positive = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_number)]
 HeaderText = Annotated[SecretStr, AfterValidator(_is_field_value)]
 HeaderName = Annotated[

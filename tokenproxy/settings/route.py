@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -11,14 +12,16 @@ from pydantic import AfterValidator, field_validator, model_validator
 from tokenproxy.settings.base import (
     ConfigPath,
     CredentialName,
-    HttpUrlBase,
     NonEmpty,
+    Positive,
     PositiveDuration,
     Settings,
     Size,
     is_loopback,
     one_is_a_list_of_one,
+    refuse,
 )
+from tokenproxy.settings.headers import RequestHeaders, ResponseHeaders, merged
 from tokenproxy.settings.injection import (
     BasicInjection,
     CookieInjection,
@@ -28,8 +31,12 @@ from tokenproxy.settings.injection import (
 )
 from tokenproxy.settings.matchers import RefreshOn
 from tokenproxy.settings.tls import Tls
+from tokenproxy.settings.upgrade import Upgrade
+from tokenproxy.settings.upstream import EgressProxy, Upstream, is_authority, unix_path
 
 _PLAIN_PATH = re.compile(r"[!$-$&->@-\[\]-~]+")
+# What `forwarded: set` fills.
+_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
 
@@ -45,7 +52,7 @@ def _prefix(path: str) -> str:
 
 
 def _host(host: str) -> str:
-    if not _HOST.fullmatch(host.lower()):
+    if not (_HOST.fullmatch(host.lower()) and is_authority(host)):
         raise ValueError("must be a host name such as shop.localhost, without a port")
     return host.lower()
 
@@ -69,7 +76,7 @@ def _filled(place: Injection) -> tuple[str, str]:
         case BasicInjection():
             return "header", "authorization"
         case HeaderInjection(header=name):
-            return "header", name.lower().replace("_", "-")
+            return "header", merged(name)
 
 
 class Replay(Settings):
@@ -94,17 +101,27 @@ class Route(Settings):
     name: NonEmpty | None = None
     path: Annotated[str, AfterValidator(_prefix)] = "/"
     host: Annotated[str, AfterValidator(_host)] | None = None
-    upstream: HttpUrlBase
+    upstream: Upstream
+    upstream_host: Annotated[str, AfterValidator(_host)] | None = None
     strip_path: bool = True
     credential: CredentialName | None = None
     inject: tuple[Injection, ...] = (HeaderInjection(),)
+    client_authorization: Literal["overwrite", "keep", "reject"] = "overwrite"
     refresh_on: RefreshOn = (401,)
     replay: Replay = Replay()
+    headers: RequestHeaders = RequestHeaders()
+    response_headers: ResponseHeaders = ResponseHeaders()
+    preserve_host: bool = False
     forwarded: Literal["drop", "keep", "set"] = "drop"
     via: bool = True
+    rewrite_location: bool = True
+    rewrite_cookies: bool = True
     allow_insecure: bool = False
     timeouts: RouteTimeouts = RouteTimeouts()
+    max_connections: Positive = 256
+    upgrade: Upgrade = ("websocket",)
     tls: Tls = Tls()
+    egress_proxy: EgressProxy = None
 
     @field_validator("inject", mode="before")
     @classmethod
@@ -133,13 +150,46 @@ class Route(Settings):
         return value
 
     @model_validator(mode="after")
-    def _token_needs_tls(self) -> Self:
+    def _parts_fit(self) -> Self:
+        refuse(
+            [
+                *self._token_needs_tls(),
+                *self._socket_is_named_apart(),
+                *self._fills_each_header_once(),
+            ]
+        )
+        return self
+
+    def _token_needs_tls(self) -> Iterator[str]:
         parts = urlsplit(self.upstream)
-        if self.credential is None or self.allow_insecure or parts.scheme == "https":
-            return self
+        if self.credential is None or self.allow_insecure or parts.scheme in {"https", "unix"}:
+            return
         if not is_loopback(parts.hostname or ""):
-            raise ValueError(
+            yield (
                 "would send its token unencrypted: use an https 'upstream', or say "
                 "'allow_insecure: true'"
             )
-        return self
+
+    def _socket_is_named_apart(self) -> Iterator[str]:
+        is_unix = unix_path(self.upstream) is not None
+        if self.upstream_host is not None and not is_unix:
+            yield (
+                "has an 'upstream_host', which is for a unix socket: the URL in 'upstream' has "
+                "a host already"
+            )
+        if self.egress_proxy is not None and is_unix:
+            yield "has an 'egress_proxy', which cannot reach a unix socket: leave it out"
+
+    def _fills_each_header_once(self) -> Iterator[str]:
+        """The `headers` that are set are not those that something else fills."""
+        written = self.headers.names
+        if self.credential is not None:
+            injected = {name for kind, name in map(_filled, self.inject) if kind == "header"}
+            for name in sorted(injected & written.keys()):
+                yield f"changes '{written[name]}' in 'headers', which 'inject' fills: leave it out"
+        if self.forwarded == "set":
+            for name in sorted(_FORWARDED & written.keys()):
+                yield (
+                    f"changes '{written[name]}' in 'headers', which 'forwarded: set' fills: "
+                    "leave it out, or say 'forwarded: drop'"
+                )
