@@ -132,6 +132,7 @@ def test_the_alternatives_are_all_found() -> None:
     assert keys.count("inject") == 4
     assert keys.count("refresh_on") == 3
     assert keys.count("listen") == 2
+    assert keys.count("workers") == 1
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -18,3 +18,16 @@ def test_what_is_no_address_is_told_with_what_one_looks_like(address: str) -> No
 
 def test_the_last_port_is_one() -> None:
     assert Process.model_validate({"listen": "127.0.0.1:65535"}).listen == ("127.0.0.1:65535",)
+
+
+@pytest.mark.parametrize(
+    ("told", "means"), [(1, 1), (4, 4), ("4", 4), ("auto", "auto"), (256, 256)]
+)
+def test_workers_are_a_number_or_auto(told: object, means: object) -> None:
+    assert Process.model_validate({"workers": told}).workers == means
+
+
+@pytest.mark.parametrize("told", [0, -1, 257, 1.5, True, None, "many", "1 ", "\u0664", "1" * 5000])
+def test_what_is_no_number_of_workers_is_told_with_what_one_is(told: object) -> None:
+    with pytest.raises(ValidationError, match="must be a whole number from 1 to 256, or auto"):
+        Process.model_validate({"workers": told})

@@ -10,6 +10,8 @@ from tokenproxy.settings.base import Duration, NonEmpty, Settings, is_loopback, 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
 _UNIX = re.compile(r"unix:(?P<path>/[^?\0]*)(?:\?mode=(?P<mode>0?[0-7]{3}))?")
 _OWNER_ONLY = 0o600
+_WORKERS = re.compile(r"[0-9]{1,3}")
+_MOST_WORKERS = 256  # each is a process of some 50 MB
 _MAX_PORT = 65535
 
 
@@ -82,6 +84,20 @@ Addresses = Annotated[
 ]
 
 
+def _workers(value: Any) -> Any:
+    if value == "auto":
+        return value
+    digits = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if not _WORKERS.fullmatch(digits) or not 1 <= int(digits) <= _MOST_WORKERS:
+        raise ValueError(f"must be a whole number from 1 to {_MOST_WORKERS}, or auto")
+    return int(digits)
+
+
+Workers = Annotated[
+    Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"], BeforeValidator(_workers)
+]
+
+
 class Log(Settings):
     """Contract 1, `log`: `auto` is console on a terminal and JSON elsewhere."""
 
@@ -94,6 +110,7 @@ class Process(Settings):
 
     listen: Addresses = ("127.0.0.1:8080",)
     admin: None = None
+    workers: Workers = 1
     shutdown_delay: Duration = 0.0
     shutdown_grace: Duration = 30.0
     allowed_hosts: tuple[NonEmpty, ...] = ()
