@@ -101,6 +101,28 @@ class InternalError:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker process accepts connections."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker process ended, with a code or by a signal, or could not be started.
+
+    In `restart_in` seconds there is another in its place, unless all of them are ending.
+    """
+
+    worker: int
+    code: int | None
+    signal: str | None
+    error: str | None
+    restart_in: float | None
+
+
 Event = (
     TokenRenewed
     | TokenTakenUp
@@ -112,5 +134,7 @@ Event = (
     | StoreTrouble
     | RequestServed
     | InternalError
+    | WorkerStarted
+    | WorkerDied
 )
 Observe = Callable[[Event], None]

@@ -27,6 +27,8 @@ from tokenproxy.events import (
     TokenRejected,
     TokenRenewed,
     TokenTakenUp,
+    WorkerDied,
+    WorkerStarted,
 )
 
 MILLISECONDS = 1000
@@ -81,6 +83,8 @@ LINES: dict[type[Event], tuple[int, str]] = {
     Persisted: (logging.INFO, "persisted"),
     StoreTrouble: (logging.WARNING, "store_trouble"),
     InternalError: (logging.ERROR, "internal_error"),
+    WorkerStarted: (logging.INFO, "worker_started"),
+    WorkerDied: (logging.ERROR, "worker_died"),
 }
 
 
