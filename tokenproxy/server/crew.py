@@ -130,7 +130,8 @@ class Crew:
             end = await self._life(index)
             lived = self._clock.now().steady - began
             if self._draining:
-                self._tell_of(index, end, None)
+                if self._serving.is_set() and not end.is_orderly:
+                    self._tell_of(index, end, None)
                 return
             if not self._serving.is_set():
                 raise WorkerError(f"worker {index} does not come to serve ({end})")
@@ -154,5 +155,4 @@ class Crew:
             self._serving.set()
 
     def _tell_of(self, index: int, end: End, restart_in: float | None) -> None:
-        if restart_in is not None or not end.is_orderly:
-            self._observe(WorkerDied(index, end.code, end.signal, end.error, restart_in))
+        self._observe(WorkerDied(index, end.code, end.signal, end.error, restart_in))
