@@ -70,6 +70,7 @@ class Crew:
         self._workers: dict[int, Worker] = {}
         self._waited_for = set(range(size))
         self._serving = asyncio.Event()
+        self._since: dict[int, float] = {}
         self._draining = False
         self._tending: dict[int, asyncio.Task[None]] = {}
 
@@ -126,16 +127,14 @@ class Crew:
     async def _tend(self, index: int) -> None:
         restarts = Restarts()
         while True:
-            began = self._clock.now().steady
             end = await self._life(index)
-            lived = self._clock.now().steady - began
             if self._draining:
                 if self._serving.is_set() and not end.is_orderly:
                     self._tell_of(index, end, None)
                 return
             if not self._serving.is_set():
                 raise WorkerError(f"worker {index} does not come to serve ({end})")
-            pause = restarts.pause(lived)
+            pause = restarts.pause(self._served(index))
             self._tell_of(index, end, pause)
             await self._clock.sleep(pause)
 
@@ -149,7 +148,13 @@ class Crew:
         finally:
             del self._workers[index]
 
+    def _served(self, index: int) -> float:
+        """Seconds for which the last one did; none where it never came to it."""
+        now = self._clock.now().steady
+        return now - self._since.pop(index, now)
+
     def _comes_to_serve(self, index: int) -> None:
+        self._since[index] = self._clock.now().steady
         self._waited_for.discard(index)
         if not self._waited_for:
             self._serving.set()
