@@ -126,6 +126,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(
     proxy: ProxyFactory, issuer: Issuer, api: Api
 ) -> None:
     program = proxy(config(issuer, api, workers=2))
+    assert get(program).status_code == 200  # whoever logged in has stored it
     before = workers(program)
 
     os.kill(before[0], signal.SIGKILL)

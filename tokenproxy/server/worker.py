@@ -25,10 +25,11 @@ ORPHANED = 1  # whole seconds that a worker outlives its supervisor
 
 def main(descriptor: int) -> int:
     """Serve as the supervisor at the other end of the socket says; an exit code."""
-    # The socket stays open until this process is over: its end is what the supervisor waits for.
-    sock = _inherited(descriptor)
+    # It stays open until this process is over: its end is what the supervisor waits for.
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - it has no name
+    twin = socket.socket(fileno=os.dup(descriptor))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_work(sock.dup()))
+        return runner.run(_work(twin))
 
 
 async def _work(sock: socket.socket) -> int:
