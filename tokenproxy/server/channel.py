@@ -30,9 +30,10 @@ class Brief:
 
     config: Config
     workers: int
-    index: int
     listeners: tuple["Inherited", ...]
+    turns: int  # the descriptor of what `Turns` counts in
     lifeline: int  # a descriptor that is at its end once the supervisor is gone
+    index: int
 
 
 @dataclass(frozen=True, slots=True)

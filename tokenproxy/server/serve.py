@@ -14,6 +14,7 @@ from tokenproxy.config.model import Config
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.listeners import Bound, accept, listening
 from tokenproxy.server.protocol import Server
+from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 
 Announce = Callable[[str], None]
@@ -25,11 +26,14 @@ async def serve(
     world: World,
     announce: Announce,
     stopping: asyncio.Event,
+    *,
     bound: Sequence[Bound] = (),
+    turns: Turns | None = None,
 ) -> None:
     """Serve until `stopping` is set, then drain and give everything back.
 
-    `bound` are the config's listeners, where somebody has bound them already.
+    `bound` are the config's listeners, where somebody has bound them already, and `turns` says
+    which of those who share them takes a connection.
 
     Raises:
         ListenError: an address cannot be had.
@@ -41,7 +45,7 @@ async def serve(
         listeners = bound or stack.enter_context(listening(config.listen))
         await stack.enter_async_context(runtime)
         server = Server(runtime.handler, world.observe)
-        async with _accepting(server, listeners):
+        async with _accepting(server, listeners, turns):
             for listener in listeners:
                 announce(f"listening on {listener.url}")
             await stopping.wait()
@@ -52,13 +56,19 @@ async def serve(
 
 
 @contextlib.asynccontextmanager
-async def _accepting(server: Server, listeners: Sequence[Bound]) -> AsyncIterator[None]:
+async def _accepting(
+    server: Server, listeners: Sequence[Bound], turns: Turns | None
+) -> AsyncIterator[None]:
     """Take new connections, and at the end no more; on an error the open ones end too."""
     async with contextlib.AsyncExitStack() as undo:
         for listener in listeners:
             undo.callback(listener.close)
             for one in listener.sockets:
-                undo.callback((await accept(one, server)).close)
+                if turns is None:
+                    undo.callback((await accept(one, server)).close)
+                else:
+                    taking = Taking(one, server, turns, lambda: len(server.connections))
+                    undo.callback(taking.close)
         undo.push(partial(_abort_on_error, server))
         yield
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -24,6 +24,7 @@ from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, 
 from tokenproxy.server.crew import Crew, End
 from tokenproxy.server.listeners import Bound, listening
 from tokenproxy.server.serve import Announce
+from tokenproxy.server.turns import Turns, shared
 
 LEEWAY = 1.0  # seconds that workers may take beyond `shutdown_grace`
 LAST_BREATH = 5.0  # seconds in which a worker that has said its last is over
@@ -53,8 +54,9 @@ async def supervise(
     """
     async with Runtime(config, world).built():
         pass  # what is wrong is told once, and before anything listens
-    with listening(config.listen) as listeners, _lifeline() as lifeline:
-        brief = partial(_brief, config, workers, listeners, lifeline)
+    with listening(config.listen) as listeners, shared(workers) as turns, _lifeline() as lifeline:
+        inherited = tuple(_inherited(bound) for bound in listeners)
+        brief = partial(Brief, config, workers, inherited, turns, lifeline)
         launch = partial(_launch, brief, world.observe)
         async with Crew(workers, launch, world.clock, world.observe) as crew:
             if await crew.serves(stopping):
@@ -79,13 +81,8 @@ def _lifeline() -> Iterator[int]:
         os.close(reading)
 
 
-def _brief(
-    config: Config, workers: int, listeners: Sequence[Bound], lifeline: int, index: int
-) -> Brief:
-    inherited = [
-        Inherited(bound.url, tuple(one.fileno() for one in bound.sockets)) for bound in listeners
-    ]
-    return Brief(config, workers, index, tuple(inherited), lifeline)
+def _inherited(bound: Bound) -> Inherited:
+    return Inherited(bound.url, tuple(one.fileno() for one in bound.sockets))
 
 
 async def _launch(brief: Callable[[int], Brief], observe: Observe, index: int) -> "Process":
@@ -99,14 +96,14 @@ async def _launch(brief: Callable[[int], Brief], observe: Observe, index: int) -
             await channel.close()
             raise
     channel.send(told)
-    return Process(index, process, channel, observe)
+    return Process(told, process, channel, observe)
 
 
 def _started(channel: int, told: Brief) -> subprocess.Popen[bytes]:
     handed = [one for listener in told.listeners for one in listener.descriptors]
     return subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-P", "-c", START, str(channel), *sys.path],
-        pass_fds=[channel, told.lifeline, *handed],
+        pass_fds=[channel, told.lifeline, told.turns, *handed],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -117,9 +114,9 @@ class Process:
     """A worker, as its supervisor has it."""
 
     def __init__(
-        self, index: int, process: subprocess.Popen[bytes], channel: Channel, observe: Observe
+        self, told: Brief, process: subprocess.Popen[bytes], channel: Channel, observe: Observe
     ) -> None:
-        self._index = index
+        self._told = told
         self._process = process
         self._channel = channel
         self._observe = observe
@@ -139,10 +136,12 @@ class Process:
             if isinstance(said, Failed):
                 error = said.error
             elif isinstance(said, Serves):
-                self._observe(WorkerStarted(self._index, self._process.pid))
+                self._observe(WorkerStarted(self._told.index, self._process.pid))
                 serves()
         await self._channel.close()
-        return _end(await asyncio.to_thread(self._over), error)
+        code = await asyncio.to_thread(self._over)
+        Turns(self._told.turns, self._told.index).leave()
+        return _end(code, error)
 
     def _over(self) -> int:
         try:

@@ -16,6 +16,7 @@ from tokenproxy.server.log import ForeignLog, open_log, subscriber
 from tokenproxy.server.run import library_logs, loop_factory, unless
 from tokenproxy.server.serve import serve
 from tokenproxy.server.share import apportioned
+from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, spawn
 
 STDERR = 2
@@ -37,7 +38,8 @@ async def _work(sock: socket.socket) -> int:
     brief = await channel.receive()
     if not isinstance(brief, Brief):
         return FAILED
-    os.set_inheritable(brief.lifeline, False)  # noqa: FBT003 - it has no name
+    for handed in (brief.lifeline, brief.turns):
+        os.set_inheritable(handed, False)  # noqa: FBT003 - it has no name
     Thread(target=_end_with, args=(brief.lifeline,), daemon=True).start()
     try:
         await _serve(brief, channel)
@@ -66,7 +68,9 @@ async def _serve(brief: Brief, channel: Channel) -> None:
         world = replace(World(), observe=subscriber(log))
         obeying = spawn(_obey(channel, stopping, ending), name="obey")
         try:
-            await unless(serve(config, world, accepts, stopping, bound), ending)
+            turns = Turns(brief.turns, brief.index)
+            serving = serve(config, world, accepts, stopping, bound=bound, turns=turns)
+            await unless(serving, ending)
         finally:
             await cancelled(obeying)
 
