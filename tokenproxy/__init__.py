@@ -29,11 +29,12 @@ def run(config: "Config") -> None:
 
     Raises:
         tokenproxy.errors.ListenError: an address cannot be had.
+        tokenproxy.errors.WorkerError: a worker process does not come to serve.
     """
-    from tokenproxy.server import serve
+    from tokenproxy.server.run import run as serve
 
     def announce(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    serve.run(config, announce)
+    serve(config, announce)

@@ -33,7 +33,7 @@ from yarl import URL
 from tokenproxy.config.load import load_config
 from tokenproxy.config.model import Config
 from tokenproxy.environment import variables
-from tokenproxy.errors import ConfigError
+from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.proxy.answers import ErrorCode, answer
 from tokenproxy.proxy.bound import Bound, wants_nonce
 from tokenproxy.proxy.headers import Header
@@ -46,6 +46,7 @@ from tokenproxy.proxy.verdict import Step, decide
 from tokenproxy.runtime import Runtime
 from tokenproxy.settings.base import is_loopback
 from tokenproxy.settings.injection import HeaderInjection
+from tokenproxy.settings.upstream import unix_path
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.slot import Held
 
@@ -70,7 +71,7 @@ def setup(app: web.Application, config: AnyConfig) -> None:
         ConfigError: the config has mistakes. What only shows when files are opened is raised
             when the application starts.
     """
-    runtime = Runtime(_loaded(config))
+    runtime = Runtime(_mountable(_loaded(config)))
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
         async with runtime:
@@ -83,6 +84,22 @@ def setup(app: web.Application, config: AnyConfig) -> None:
 
     app.cleanup_ctx.append(lifetime)
     app.router.add_route("*", "/{tail:.*}", handle, expect_handler=_expect_nothing)
+
+
+def _mountable(config: Config) -> Config:
+    """The config, if this way in can reach all its upstreams. Raises ConfigError."""
+    problems = []
+    for index, route in enumerate(config.routes):
+        if unix_path(route.upstream) is not None:
+            problems.append(Problem(f"routes.{index}.upstream", f"is a unix socket{ONLY_RUN}"))
+        if route.egress_proxy is not None:
+            problems.append(Problem(f"routes.{index}.egress_proxy", f"is set{ONLY_RUN}"))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+ONLY_RUN = ", which only `tokenproxy run` can use: take it out, or run the proxy beside the program"
 
 
 async def _expect_nothing(request: web.Request) -> None:

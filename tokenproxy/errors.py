@@ -82,6 +82,10 @@ class ListenError(TokenproxyError):
     """Free the address or choose another: a listener could not be opened."""
 
 
+class WorkerError(TokenproxyError):
+    """Look at what the log says before it: a worker process did not come to serve."""
+
+
 class UpstreamFault(Enum):
     """What an upstream did wrong, as far as its callers are told."""
 

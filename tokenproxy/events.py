@@ -73,9 +73,11 @@ class StoreTrouble:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestServed:
     """One request has been answered, by the upstream or by ourselves (then `code` says why).
+
+    Not frozen, like all that is made for every request: a frozen one takes twice as long.
 
     `complete` is False where the answer began and did not come to its end: the upstream broke
     off, or the caller left.
@@ -101,6 +103,28 @@ class InternalError:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker process accepts connections."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker process ended, with a code or by a signal, or could not be started.
+
+    In `restart_in` seconds there is another in its place, unless all of them are ending.
+    """
+
+    worker: int
+    code: int | None
+    signal: str | None
+    error: str | None
+    restart_in: float | None
+
+
 Event = (
     TokenRenewed
     | TokenTakenUp
@@ -112,5 +136,7 @@ Event = (
     | StoreTrouble
     | RequestServed
     | InternalError
+    | WorkerStarted
+    | WorkerDied
 )
 Observe = Callable[[Event], None]

@@ -31,7 +31,7 @@ from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.route import RouteTable
-from tokenproxy.proxy.wire.connecting import Connector
+from tokenproxy.proxy.wire.connecting import Connector, egress_for
 from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.tls import Tls
@@ -161,7 +161,8 @@ class Runtime:
             with mistakes.noted(where):
                 tls = endpoint.tls_context(route.settings.tls, f"{where}.tls")
                 self._upstreams[route.name] = Upstream(route, tls=tls)
-                self.connectors[route.name] = Connector(route, tls=tls)
+                egress = egress_for(route, self._world.variables)
+                self.connectors[route.name] = Connector(route, tls=tls, egress=egress)
         if mistakes.problems:
             raise ConfigError(mistakes.problems)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tokenproxy.config.load import load_config
 from tokenproxy.config.model import Config
-from tokenproxy.config.process import CallerTimeouts
+from tokenproxy.settings.callers import CallerTimeouts
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.credential import Fields
 from tokenproxy.settings.file import File
@@ -137,6 +137,7 @@ def test_the_alternatives_are_all_found() -> None:
     assert keys.count("inject") == 4
     assert keys.count("refresh_on") == 3
     assert keys.count("listen") == 2
+    assert keys.count("workers") == 1
 
 
 @pytest.mark.parametrize("model", MODELS)

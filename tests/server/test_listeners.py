@@ -1,3 +1,4 @@
+import asyncio
 import os
 import re
 import socket
@@ -11,7 +12,7 @@ import pytest
 from tokenproxy.config.process import Process
 from tokenproxy.errors import ListenError
 from tokenproxy.server import listeners
-from tokenproxy.server.listeners import BACKLOG, bind
+from tokenproxy.server.listeners import BACKLOG, accept, bind
 
 
 @contextmanager
@@ -225,6 +226,17 @@ def test_the_socket_of_a_successor_is_not_removed(tmp_path: Path) -> None:
         assert connects(str(path))
     assert not path.exists()
     old.close()
+
+
+async def test_who_only_accepts_leaves_the_file_to_whoever_bound_it(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with closing(bind(f"unix:{path}")) as bound:
+        with bound.sockets[0].dup() as inherited:
+            server = await accept(inherited, asyncio.Protocol)
+            server.close()
+            await server.wait_closed()
+        assert connects(str(path))
+    assert not path.exists()
 
 
 def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from tokenproxy.events import (
     TokenRejected,
     TokenRenewed,
     TokenTakenUp,
+    WorkerDied,
+    WorkerStarted,
 )
 from tokenproxy.secret import Secret
 from tokenproxy.server.log import LINES, ForeignLog, open_log, subscriber
@@ -106,6 +108,13 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         "error",
         "internal_error",
         {"route": "shop", "error": "KeyError at x.py:1"},
+    ),
+    (WorkerStarted(0, 4711), "info", "worker_started", {"worker": 0, "pid": 4711}),
+    (
+        WorkerDied(1, None, "SIGKILL", None, 0.1),
+        "error",
+        "worker_died",
+        {"worker": 1, "signal": "SIGKILL", "restart_in": 0.1},
     ),
 ]
 HOSTILE = "a\r\nb\x1b[2J\x9b31m\x00\x7f\u2028\u202e\ud800"
@@ -186,9 +195,10 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
                 "not_persisted",
                 "store_trouble",
                 "internal_error",
+                "worker_died",
             },
         ),
-        ("error", {"login_required", "internal_error"}),
+        ("error", {"login_required", "internal_error", "worker_died"}),
     ],
 )
 def test_only_what_is_grave_enough_is_written(level: Level, names: set[str]) -> None:

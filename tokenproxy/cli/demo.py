@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tokenproxy.cli.tour import Tour
-from tokenproxy.server.serve import loop_factory
+from tokenproxy.server.run import loop_factory
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.testing.demo import running_demo
 

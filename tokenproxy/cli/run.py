@@ -3,7 +3,7 @@
 from tokenproxy.cli.config import ConfigOption, load
 from tokenproxy.cli.output import say
 from tokenproxy.errors import ConfigError
-from tokenproxy.server.serve import run as serve
+from tokenproxy.server.run import run as serve
 
 
 def run(config: ConfigOption = None) -> None:

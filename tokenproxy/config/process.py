@@ -9,15 +9,17 @@ from tokenproxy.settings.base import (
     Duration,
     NonEmpty,
     Positive,
-    PositiveDuration,
     Settings,
     is_loopback,
     one_is_a_list_of_one,
 )
+from tokenproxy.settings.callers import CallerTimeouts
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
 _UNIX = re.compile(r"unix:(?P<path>/[^?\0]*)(?:\?mode=(?P<mode>0?[0-7]{3}))?")
 _OWNER_ONLY = 0o600
+_WORKERS = re.compile(r"[0-9]{1,3}")
+_MOST_WORKERS = 256  # each is a process of some 50 MB
 _MAX_PORT = 65535
 
 
@@ -81,16 +83,6 @@ def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
-def _count(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):  # read from a variable
-        value = int(value)
-    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    if not (is_number or value == "auto"):
-        raise ValueError("must be a whole number of at least 1, or 'auto' (one per core)")
-    return value
-
-
-Workers = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 Address = Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_address)]
 Addresses = Annotated[
     tuple[Address, ...],
@@ -100,19 +92,25 @@ Addresses = Annotated[
 ]
 
 
+def _workers(value: Any) -> Any:
+    if value == "auto":
+        return value
+    digits = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if not _WORKERS.fullmatch(digits) or not 1 <= int(digits) <= _MOST_WORKERS:
+        raise ValueError(f"must be a whole number from 1 to {_MOST_WORKERS}, or auto")
+    return int(digits)
+
+
+Workers = Annotated[
+    Annotated[int, Field(ge=1, le=_MOST_WORKERS)] | Literal["auto"], BeforeValidator(_workers)
+]
+
+
 class Log(Settings):
     """Contract 1, `log`: `auto` is console on a terminal and JSON elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
-
-
-class CallerTimeouts(Settings):
-    """Towards callers, in seconds."""
-
-    request_head: PositiveDuration = 30.0
-    keep_alive: PositiveDuration = 75.0
-    request_body_idle: PositiveDuration = 60.0
 
 
 class Process(Settings):

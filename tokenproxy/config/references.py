@@ -27,14 +27,17 @@ _ENDPOINTS: tuple[Where, ...] = (
     ("device_authorization_url",),
 )
 
+_STORED = ("command", "simplejwt", "json", "oauth2")  # what the store keeps tokens of
+
 
 def mistakes(data: Any) -> list[Mistake]:
-    """Unknown credentials, and routes that are there twice."""
+    """Unknown credentials, routes that are there twice, and workers that share no store."""
     routes = _routes(data)
     found = list(_unknown_credentials(routes, data.get("credentials", {})))
     found += _bound_elsewhere(routes, data.get("credentials", {}))
     found += _twice(routes, "path", _way, "has the same host and path as")
     found += _twice(routes, "name", _name, "is also the name of")
+    found += _not_shared(data)
     return found
 
 
@@ -115,6 +118,27 @@ def _is_usual(inject: Any) -> bool:
         and place.get("value", "Bearer {token}") in {"Bearer {token}", "DPoP {token}"}
         for place in places
     )
+
+
+def _not_shared(data: Any) -> Iterator[Mistake]:
+    """Each worker would ask the issuer, and a refresh token that two of them send is a reuse."""
+    if _is_several(data.get("workers")) and _at(data, "store", "type") == "memory":
+        credentials = data.get("credentials")
+        names = credentials if isinstance(credentials, dict) else ()
+        if any(_at(data, "credentials", name, "type") in _STORED for name in names):
+            yield Mistake(
+                ("workers",),
+                "cannot be more than 1 with 'store: {type: memory}', which they do not share: each "
+                "would log in by itself; use a file, keyring or redis store",
+            )
+
+
+def _is_several(workers: Any) -> bool:
+    return isinstance(workers, (int, str)) and workers not in {1, "1"}
+
+
+def _at(data: Any, *where: str) -> Any:
+    return Document(data, {}).at(where)
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -34,7 +34,7 @@ class AccessLog:
 
     __slots__ = ("_held", "_now", "_quotes", "_second", "_stamp", "_stream", "_timer")
 
-    def __init__(self, stream: TextIO, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, stream: TextIO, now: Callable[[], float]) -> None:
         self._stream = stream
         self._now = now
         self._held: list[str] = []

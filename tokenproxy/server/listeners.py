@@ -1,13 +1,16 @@
 """Sockets to listen on: loopback addresses and unix sockets, bound before anything starts."""
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenproxy.config.process import split_address, split_unix
 from tokenproxy.errors import ListenError
@@ -57,6 +60,32 @@ class File:
         with contextlib.suppress(OSError):
             if File.at(self.path) == self:
                 Path(self.path).unlink()
+
+
+@contextlib.contextmanager
+def listening(addresses: Sequence[str]) -> Iterator[list[Bound]]:
+    """Listen on all of them, in here. Raises ListenError where one cannot be had."""
+    with contextlib.ExitStack() as stack:
+        bound: list[Bound] = []
+        for address in addresses:
+            bound.append(bind(address))
+            stack.callback(bound[-1].close)
+        yield bound
+
+
+async def accept(
+    listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+) -> asyncio.Server:
+    """Take connections from a bound socket; a unix socket's file stays whoever made it's."""
+    loop = asyncio.get_running_loop()
+    create: Callable[..., Any] = loop.create_server
+    more: dict[str, Any] = {}
+    if listener.family == socket.AF_UNIX:
+        create = loop.create_unix_server
+        if sys.version_info >= (3, 13):
+            more = {"cleanup_socket": False}
+    server: asyncio.Server = await create(protocol, sock=listener, backlog=BACKLOG, **more)
+    return server
 
 
 def bind(address: str) -> Bound:

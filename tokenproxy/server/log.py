@@ -8,11 +8,12 @@ import contextlib
 import dataclasses
 import logging
 import sys
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Self, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from tokenproxy.clock import Clock
 from tokenproxy.config.process import Log
 from tokenproxy.events import (
     Event,
@@ -27,7 +28,10 @@ from tokenproxy.events import (
     TokenRejected,
     TokenRenewed,
     TokenTakenUp,
+    WorkerDied,
+    WorkerStarted,
 )
+from tokenproxy.server.access import AccessLog
 
 MILLISECONDS = 1000
 
@@ -81,6 +85,8 @@ LINES: dict[type[Event], tuple[int, str]] = {
     Persisted: (logging.INFO, "persisted"),
     StoreTrouble: (logging.WARNING, "store_trouble"),
     InternalError: (logging.ERROR, "internal_error"),
+    WorkerStarted: (logging.INFO, "worker_started"),
+    WorkerDied: (logging.ERROR, "worker_died"),
 }
 
 
@@ -110,6 +116,38 @@ def _fields(event: Event) -> dict[str, Any]:
         elif value is not None:
             fields[field.name] = value
     return fields
+
+
+class EventLog:
+    """Observes: writes each event to `stream`, the lines of requests by hand where that can be.
+
+    `logger` is for all that is no event. Leaving it as a context writes what is still held.
+    """
+
+    def __init__(self, settings: Log, stream: TextIO, clock: Clock) -> None:
+        self.logger = open_log(settings, stream)
+        self._write = subscriber(self.logger)
+        is_json = _format(settings.format, stream) == "json"
+        is_told = self.logger.is_enabled_for(LINES[RequestServed][0])
+        self._access = AccessLog(stream, lambda: clock.now().wall) if is_json and is_told else None
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        access = self._access
+        if access is None:
+            self._write(event)
+        elif type(event) is RequestServed:
+            access.served(event)
+        else:
+            access.flush()
+            self._write(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._access is not None:
+            self._access.flush()
 
 
 class ForeignLog(logging.Handler):

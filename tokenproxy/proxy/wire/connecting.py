@@ -9,16 +9,17 @@ import asyncio
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohappyeyeballs
 
 from tokenproxy.errors import UpstreamError, UpstreamFault
 from tokenproxy.proxy.route import DEFAULT_PORTS, CompiledRoute
+from tokenproxy.proxy.target import split_port
 from tokenproxy.proxy.wire.upstream import Upstream
+from tokenproxy.settings.upstream import FROM_ENVIRONMENT, egress_url
 
 HAPPY_EYEBALLS = 0.25  # seconds (RFC 8305 5)
 MAX_REPLY = 16 << 10  # bytes of a proxy's answer to CONNECT
@@ -75,7 +76,11 @@ class Connector:
         self._route = route
         self._egress = egress
         self._tls = Sessions(_context(tls)) if route.scheme == "https" else None
-        self._unix: str | None = getattr(route, "unix_path", None)
+
+    @property
+    def asks_a_proxy(self) -> Egress | None:
+        """The proxy that requests themselves are sent to: the one on the way of plain http."""
+        return None if self._tls is not None else self._egress
 
     def answered(self, connection: Upstream) -> None:
         """The first answer on a connection has come whole."""
@@ -97,9 +102,9 @@ class Connector:
 
     async def _connect(self, make: Make) -> Upstream:
         loop = asyncio.get_running_loop()
-        if self._unix is not None:
-            return (await loop.create_unix_connection(make, self._unix))[1]
         route, egress = self._route, self._egress
+        if route.unix_path is not None:
+            return (await loop.create_unix_connection(make, route.unix_path))[1]
         if egress is None:
             sock = await _reach(loop, route.upstream_host, route.upstream_port)
         else:
@@ -163,13 +168,32 @@ async def _through(
         raise UpstreamError("the proxy refused", UpstreamFault.UNREACHABLE)
 
 
-def egress_for(setting: str | None, route: CompiledRoute) -> Egress | None:
-    """The proxy that a route's setting names; `env` reads the environment, as curl does."""
-    if setting is None:
-        return None
-    if setting != "env":
-        return Egress(setting)
-    if proxy_bypass(f"{route.upstream_host}:{route.upstream_port}"):
-        return None
-    url = getproxies().get(route.scheme)
+def egress_for(route: CompiledRoute, variables: Mapping[str, str]) -> Egress | None:
+    """The proxy that a route's setting names; `env` reads the environment's, as curl does."""
+    url = egress_url(route.settings.egress_proxy)
+    if url == FROM_ENVIRONMENT:
+        url = None if _is_excepted(route, variables) else _from_environment(route, variables)
     return None if url is None else Egress(url)
+
+
+def _from_environment(route: CompiledRoute, variables: Mapping[str, str]) -> str | None:
+    """`HTTP_PROXY` in capitals is left alone, which a CGI's caller could set (httpoxy)."""
+    names = ["https_proxy", "HTTPS_PROXY"] if route.scheme == "https" else ["http_proxy"]
+    found = (variables.get(name) for name in [*names, "all_proxy", "ALL_PROXY"])
+    url = next((url for url in found if url), None)
+    return url if url is None or "://" in url else f"http://{url}"
+
+
+def _is_excepted(route: CompiledRoute, variables: Mapping[str, str]) -> bool:
+    """Whether `no_proxy` names the upstream, or a domain that it is in."""
+    listed = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+    host = route.upstream_host.lower()
+    for entry in listed.lower().split(","):
+        name, port = split_port(entry.strip().encode())
+        domain = name.decode().strip("[]").removeprefix("*").removeprefix(".")
+        is_port = port is None or int(port) == route.upstream_port
+        if entry.strip() == "*" or (
+            domain and is_port and (host == domain or host.endswith(f".{domain}"))
+        ):
+            return True
+    return False

@@ -82,7 +82,6 @@ class Exchange:
         "_replayed",
         "_retried",
         "_route",
-        "_sends",
         "_status",
         "_target",
         "_task",
@@ -124,7 +123,6 @@ class Exchange:
         self._awaits_continue = self._continue_told = self._expects = False
         self._replayed = self._retried = self._nonce_tried = self._told = False
         self._is_begun = self._ready = False
-        self._sends = 0
         self._status = CALLER_LEFT
         self._code: ErrorCode | None = None
         self._bytes_out = 0
@@ -156,7 +154,7 @@ class Exchange:
         wanted = self.head.upgrade
         if wanted is None or self._route is None or self.head.has_body:
             return None
-        allowed = getattr(self._route.settings, "upgrade", ("websocket",))
+        allowed = self._route.settings.upgrade
         return wanted if wanted.decode("latin-1").lower() in allowed else None
 
     @property
@@ -256,7 +254,9 @@ class Exchange:
         )
         if self._upload is not None or self.head.expects or self.head.upgrade is not None:
             self._frame()
-        if route.settings.credential is None:
+        if route.settings.credential is None or (
+            route.keeps_own and route.injector.finds_own(self._fields, self._target)
+        ):
             self._launch()
             return
         keeper = self._keeper = parts.keepers[route.settings.credential]
@@ -328,9 +328,13 @@ class Exchange:
         expects = self._expects
         if expects:
             fields = [*fields, EXPECT]
+        proxy = self._pool.asks_a_proxy
+        if proxy is not None:  # RFC 9112 3.2.2
+            target = self._way.origin.encode() + target
+            if proxy.authorization is not None:
+                fields = [*fields, (b"Proxy-Authorization", proxy.authorization)]
         method = self.head.request.method
         upload = self._upload
-        self._sends += 1
         self._connection = connection
         self._answer = None
         self._trailers = []
@@ -496,7 +500,7 @@ class Exchange:
                 self._tell_continue()
         elif self.head.request.version == "1.1" and not self._is_out:
             line = b"HTTP/1.1 %d %b" % (head.status, head.reason)
-            self._caller.write(message_head(line, to_caller(head.headers)))
+            self._caller.write(message_head(line, self._answer_fields(head)))
 
     def _settle(self, keeper: "TokenKeeper", held: Held) -> None:
         """The answer rejects the token: it is renewed and the request sent once more, or not."""
@@ -599,7 +603,13 @@ class Exchange:
         return message_head(line, fields)
 
     def _answer_fields(self, head: AnswerHead) -> list[Header]:
-        return to_caller(head.headers)
+        return self._way.answers.to_caller(
+            head.headers,
+            target=self._target,
+            scheme=self._caller.server.scheme,
+            host=self._fields[0][1],
+            interim=not head.is_final,
+        )
 
     def _decide_to_close(self) -> None:
         upload = self._upload

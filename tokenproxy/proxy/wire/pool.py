@@ -12,11 +12,23 @@ from tokenproxy.proxy.wire.upstream import Upstream
 IDLE = 60.0  # seconds that a connection waits for its next request
 
 
+class Egress(Protocol):
+    """A proxy on the way out."""
+
+    @property
+    def authorization(self) -> bytes | None:
+        """What it asks to be shown with each request."""
+
+
 class Connector(Protocol):
     """Makes connections to one upstream."""
 
     async def connect(self, make: Callable[[], Upstream]) -> Upstream:
         """A new one. Raises UpstreamError."""
+
+    @property
+    def asks_a_proxy(self) -> Egress | None:
+        """The proxy that requests themselves are sent to, if they are."""
 
     def answered(self, connection: Upstream) -> None:
         """The first answer on a connection has come whole."""
@@ -41,6 +53,7 @@ class Pool:
         "_opening",
         "_sweep",
         "_waiters",
+        "asks_a_proxy",
         "patience",
     )
 
@@ -49,6 +62,7 @@ class Pool:
         self._sweep = sweep
         self._limit = limit
         self.patience = patience
+        self.asks_a_proxy = connector.asks_a_proxy
         self._idle: dict[Upstream, None] = {}  # the newest last
         self._made: set[Upstream] = set()
         self._opening = 0

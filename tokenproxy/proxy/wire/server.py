@@ -6,7 +6,6 @@ share: the pools, the sweep of deadlines, the guards.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
@@ -14,15 +13,7 @@ from tokenproxy.proxy.wire.downstream import Downstream
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
 from tokenproxy.proxy.wire.pool import Connector, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
-
-
-@dataclass(frozen=True, slots=True)
-class CallerTimeouts:
-    """Towards callers, in seconds (contract 1, `timeouts`)."""
-
-    request_head: float = 30.0
-    keep_alive: float = 75.0
-    request_body_idle: float = 60.0
+from tokenproxy.settings.callers import CallerTimeouts
 
 
 class Wire:
@@ -56,7 +47,7 @@ class Wire:
             route.name: Pool(
                 connectors[route.name],
                 self.sweep,
-                limit=getattr(route.settings, "max_connections", 256),
+                limit=route.settings.max_connections,
                 patience=route.settings.timeouts.connect,
             )
             for route in parts.table.routes

@@ -1,0 +1,100 @@
+"""One of the processes that serve, as its supervisor starts it (`supervisor.START`)."""
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import replace
+from threading import Thread
+
+from tokenproxy.errors import TokenproxyError
+from tokenproxy.runtime import World
+from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
+from tokenproxy.server.lines import open_lines
+from tokenproxy.server.listeners import Bound
+from tokenproxy.server.log import EventLog, ForeignLog
+from tokenproxy.server.run import library_logs, loop_factory, unless
+from tokenproxy.server.serve import serve
+from tokenproxy.server.share import apportioned
+from tokenproxy.server.turns import Turns
+from tokenproxy.tasks import cancelled, spawn
+
+STDERR = 2
+FAILED = 1
+ORPHANED = 1  # whole seconds that a worker outlives its supervisor
+
+
+def main(descriptor: int) -> int:
+    """Serve as the supervisor at the other end of the socket says; an exit code."""
+    # It stays open until this process is over: its end is what the supervisor waits for.
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - it has no name
+    twin = socket.socket(fileno=os.dup(descriptor))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_work(twin))
+
+
+async def _work(sock: socket.socket) -> int:
+    channel = await Channel.over(sock)
+    brief = await channel.receive()
+    if not isinstance(brief, Brief):
+        return FAILED
+    for handed in (brief.lifeline, brief.turns):
+        os.set_inheritable(handed, False)  # noqa: FBT003 - it has no name
+    Thread(target=_end_with, args=(brief.lifeline,), daemon=True).start()
+    try:
+        await _serve(brief, channel)
+    except TokenproxyError as error:
+        channel.send(Failed(str(error)))
+        return FAILED
+    finally:
+        await channel.close()
+    return 0
+
+
+async def _serve(brief: Brief, channel: Channel) -> None:
+    config = apportioned(brief.config, brief.workers, brief.index)
+    world = World()
+    log = EventLog(config.log, open_lines(STDERR), world.clock)
+    bound = [_bound(listener) for listener in brief.listeners]
+    stopping, ending, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def accepts(line: str) -> None:
+        """All listeners accept by the time that the first one is announced."""
+        del line
+        if not told.is_set():
+            told.set()
+            channel.send(Serves())
+
+    with log, library_logs(ForeignLog(log.logger)):
+        world = replace(world, observe=log)
+        obeying = spawn(_obey(channel, stopping, ending), name="obey")
+        try:
+            turns = Turns(brief.turns, brief.index)
+            serving = serve(config, world, accepts, stopping, bound=bound, turns=turns)
+            await unless(serving, ending)
+        finally:
+            await cancelled(obeying)
+
+
+async def _obey(channel: Channel, stopping: asyncio.Event, ending: asyncio.Event) -> None:
+    """Do what is ordered; end now where nobody is left to order anything."""
+    while await channel.receive() is Order.DRAIN:
+        stopping.set()
+    ending.set()
+
+
+def _end_with(lifeline: int) -> None:
+    """Have the kernel end this process soon after its supervisor, whatever holds it up then."""
+    os.read(lifeline, 1)
+    signal.alarm(ORPHANED)
+
+
+def _bound(listener: Inherited) -> Bound:
+    return Bound(listener.url, tuple(_inherited(one) for one in listener.descriptors))
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    sock.set_inheritable(False)
+    sock.settimeout(0)
+    return sock
