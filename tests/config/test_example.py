@@ -1,5 +1,6 @@
 """`config.example.yaml` is what it says: every key, each with its default, and all of it loads."""
 
+import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,9 @@ def test_each_alternative_loads_in_the_place_of_what_it_replaces(
     else:
         data["routes"][0][key] = value
 
-    load(yaml.safe_dump(data), tmp_path)
+    config = load(yaml.safe_dump(data), tmp_path)
+
+    assert pickle.loads(pickle.dumps(config)) == config  # as workers are sent it
 
 
 def test_the_alternatives_are_all_found() -> None:
