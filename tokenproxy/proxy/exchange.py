@@ -102,7 +102,9 @@ class Exchange:
             self._request.raw_headers, version=self._version, caller=self._caller()
         )
         outgoing = self._outgoing = Outgoing(route, self._framed(fields), target)
-        if route.settings.credential is None:
+        if route.settings.credential is None or (
+            route.keeps_own and route.injector.finds_own(outgoing.fields, target)
+        ):
             return await self._relay(await self._send(route, outgoing.fields, target))
         keeper = self._parts.keepers[route.settings.credential]
         held = keeper.peek() or await keeper.get()
