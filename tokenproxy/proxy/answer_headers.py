@@ -48,6 +48,11 @@ class AnswerRules:
 
         self._fates = NameTable(fate)
 
+    def is_same_for_all(self, headers: Sequence[Header]) -> bool:
+        """Whether an answer with these fields is the same whatever its request has asked for."""
+        fates = self._fates
+        return not any(fates[name] is _LOCATION for name, _ in headers)
+
     def to_caller(
         self,
         headers: Sequence[Header],

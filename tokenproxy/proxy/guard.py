@@ -94,6 +94,17 @@ class OptionsAsked:
     """`OPTIONS *`, which is answered here."""
 
 
+class Admission:
+    """What the fields of a request say about it: its Host, and what a browser may ask with them."""
+
+    __slots__ = ("host", "safe", "unsafe")
+
+    def __init__(self, host: bytes, safe: bool, unsafe: bool) -> None:  # noqa: FBT001 - two of a kind
+        self.host = host
+        self.safe = safe
+        self.unsafe = unsafe
+
+
 class Guard:
     """The checks for one listener, compiled."""
 
@@ -130,6 +141,29 @@ class Guard:
         if not self._may_ask(request.method, seen, host):
             return Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE, route=way.route.name)
         return _client_authorization(way, request.headers) or way
+
+    def admission(self, headers: Sequence[Header]) -> "Admission | None":
+        """What these fields let any request in HTTP/1.1 do that comes with them and no body.
+
+        None where there is more to know of such a request than its method and its target.
+        """
+        seen = _watched(headers)
+        hosts = seen.get(b"host")
+        if b"upgrade" in seen or hosts is None or self._host(hosts, "1.1") is not None:
+            return None
+        host = hosts[0]
+        return Admission(
+            host, self._may_ask(b"GET", seen, host), self._may_ask(b"POST", seen, host)
+        )
+
+    def admit(self, admission: "Admission", method: bytes, target: bytes) -> Matched | None:
+        """The way of a request in origin-form; None where `judge` has to look at it."""
+        if not (admission.safe if method in _SAFE_METHODS else admission.unsafe):
+            return None
+        if target[:1] != b"/" or method not in _USUAL_METHODS:
+            return None
+        way = self._table.match(admission.host, target)
+        return way if isinstance(way, Matched) and not way.route.rejects_own else None
 
     def _host(self, hosts: list[bytes] | None, version: str) -> Denied | None:
         if hosts is None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from tokenproxy.clock import Clock
+from tokenproxy.clock import wall_time
 from tokenproxy.config.process import Log
 from tokenproxy.events import (
     Event,
@@ -124,12 +124,12 @@ class EventLog:
     `logger` is for all that is no event. Leaving it as a context writes what is still held.
     """
 
-    def __init__(self, settings: Log, stream: TextIO, clock: Clock) -> None:
+    def __init__(self, settings: Log, stream: TextIO) -> None:
         self.logger = open_log(settings, stream)
         self._write = subscriber(self.logger)
         is_json = _format(settings.format, stream) == "json"
         is_told = self.logger.is_enabled_for(LINES[RequestServed][0])
-        self._access = AccessLog(stream, lambda: clock.now().wall) if is_json and is_told else None
+        self._access = AccessLog(stream, wall_time) if is_json and is_told else None
 
     def __call__(self, event: Event) -> None:
         """Write one event."""

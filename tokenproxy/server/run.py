@@ -35,7 +35,7 @@ def run(config: Config, announce: Announce) -> None:
         WorkerError: a worker does not come to serve.
     """
     world = World()
-    log = EventLog(config.log, sys.stderr, world.clock)
+    log = EventLog(config.log, sys.stderr)
     workers = number(config.workers)
     with (
         log,

@@ -54,7 +54,7 @@ async def _work(sock: socket.socket) -> int:
 async def _serve(brief: Brief, channel: Channel) -> None:
     config = apportioned(brief.config, brief.workers, brief.index)
     world = World()
-    log = EventLog(config.log, open_lines(STDERR), world.clock)
+    log = EventLog(config.log, open_lines(STDERR))
     bound = [_bound(listener) for listener in brief.listeners]
     stopping, ending, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

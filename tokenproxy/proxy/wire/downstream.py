@@ -21,6 +21,7 @@ from tokenproxy.proxy.inbound import reset
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.exchange import Exchange
 from tokenproxy.proxy.wire.inbound import HEAD_TOO_LARGE, VERSION, Head, refusal
+from tokenproxy.proxy.wire.known import KnownFields
 from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, unread
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.tunnel import Tunnel
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_PIPELINED = 16  # requests that wait for the answers of others; then nothing more is read
 LINGER = 5.0  # seconds in which what nobody wanted is read away
+_WORDS = 3  # in a request line
 UPLOAD, QUEUE, SWITCH = 1, 2, 4  # why a caller is not read from
 
 _REFUSED_METHOD = re.compile(rb"(?:^|\n)(?:TRACK|PRI) ", re.IGNORECASE)
@@ -75,7 +77,7 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self._guard = self.server.guard(self.transport)
+        self._guard, self._known = self.server.guard(self.transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else None
         self._deadline = self.sweep.after(self.server.timeouts.request_head)
@@ -104,8 +106,39 @@ class Downstream(asyncio.Protocol):
             self._tunnel.from_caller(data)
         elif self._pauses & SWITCH:
             self._rest += data
-        elif self._phase is not Phase.NOTHING:
+        elif self._phase is not Phase.NOTHING and not self._is_known(data):
             self._feed(data)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Begin a request whose fields have come before, where nothing else is under way."""
+        if self._current is not None or self._phase is not Phase.REQUEST or self._queue:
+            return False
+        line, _, lines = data.partition(b"\r\n")
+        known = self._known.get(lines)
+        if known is None:
+            return False
+        words = line.split(b" ")
+        if len(words) != _WORDS or words[2] != b"HTTP/1.1":
+            return False
+        method, target, _ = words
+        way = self._guard.admit(known.admission, method, target)
+        if way is None:
+            return False
+        self._deadline = NEVER
+        head = Head.bodiless(Request(method, target, known.headers, "1.1", False))  # noqa: FBT003
+        exchange = self._current = Exchange(self, head, way)
+        exchange.begin(known)
+        return True
+
+    def _learn(self, exchange: Exchange, data: bytes) -> None:
+        """Remember the fields of a request that came alone, in one piece, and has no body."""
+        head, request = exchange.head, exchange.head.request
+        if exchange.is_refused or not head.is_plain or not data.endswith(b"\r\n\r\n"):
+            return
+        line, _, lines = data.partition(b"\r\n")
+        admission = self._guard.admission(request.headers)
+        if admission is not None and line == b"%b %b HTTP/1.1" % (request.method, request.target):
+            self._known.keep(lines, KnownFields(head.request.headers, admission))
 
     def _feed(self, data: bytes) -> None:
         self._segment = data
@@ -128,6 +161,8 @@ class Downstream(asyncio.Protocol):
             self._deadline = self.sweep.after(self.server.timeouts.request_body_idle)
         self._segment = b""
         if self._current is None and self._queue:
+            if self._messages == 1 and phase is Phase.REQUEST and is_whole and not was_head:
+                self._learn(self._queue[0], data)
             self._next()
         if self._pauses:
             self._unread = data

@@ -6,7 +6,7 @@ in a task, one at a time. What is decided is decided in the pure stations.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.target import split
 from tokenproxy.proxy.verdict import Step, decide, may_retry_stale
 from tokenproxy.proxy.wire.inbound import Head
+from tokenproxy.proxy.wire.known import KnownFields, Sent
 from tokenproxy.proxy.wire.outbound import AnswerHead, End
 from tokenproxy.proxy.wire.pool import Overloaded, Pool
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -52,82 +53,51 @@ NO_REPLAY = Replay(memory=0, max_body=0)
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = (
-        "_answer",
-        "_awaits_continue",
-        "_began",
-        "_bytes_out",
-        "_caller",
-        "_captured",
-        "_chunks_out",
-        "_code",
-        "_connection",
-        "_continue_told",
-        "_denied",
-        "_expects",
-        "_fields",
-        "_go_ahead",
-        "_held",
-        "_is_begun",
-        "_is_complete",
-        "_is_out",
-        "_is_probing",
-        "_keeper",
-        "_loop",
-        "_nonce_tried",
-        "_out",
-        "_ready",
-        "_relayed",
-        "_rendered",
-        "_replayed",
-        "_retried",
-        "_route",
-        "_status",
-        "_target",
-        "_task",
-        "_told",
-        "_trailers",
-        "_upload",
-        "answered",
-        "closes",
-        "deadline",
-        "head",
-        "is_refused",
-    )
+    # What most requests never change is said once: to make one costs less so.
+    answered = False
+    deadline = NEVER
+    is_refused = False  # so that nothing after it is read
+    _known: KnownFields | None = None
+    _route: CompiledRoute | None = None
+    _target = b""
+    _held: Held | None = None
+    _keeper: "TokenKeeper | None" = None
+    _fields: Sequence[Header] = ()
+    _rendered: tuple[list[Header], bytes] | None = None
+    _upload: Upload | None = None
+    _connection: Upstream | None = None
+    _task: asyncio.Task[None] | None = None
+    _go_ahead: asyncio.TimerHandle | None = None
+    _captured: list[bytes] | None = None  # of an answer that is not passed on yet
+    _answer: AnswerHead | None = None
+    _trailers: Sequence[Header] = ()
+    _is_probing = False
+    _is_out = False  # some of the answer
+    _relayed = False
+    _chunks_out = False
+    _awaits_continue = False
+    _continue_told = False
+    _expects = False
+    _replayed = False
+    _retried = False
+    _nonce_tried = False
+    _told = False
+    _is_begun = False
+    _ready = False  # the answer has come whole
+    _status = CALLER_LEFT
+    _code: ErrorCode | None = None
+    _bytes_out = 0
+    _is_complete = True
+    _began = 0.0
 
     def __init__(
         self, caller: "Downstream", head: Head, verdict: Matched | Denied | OptionsAsked
     ) -> None:
         self.head = head
         self.closes = head.is_last
-        self.is_refused = False  # so that nothing after it is read
-        self.answered = False
-        self.deadline = NEVER
         self._caller = caller
-        self._route: CompiledRoute | None = None
         self._denied = verdict
-        self._target = b""
-        self._held: Held | None = None
-        self._keeper: TokenKeeper | None = None
-        self._fields: list[Header] = []
-        self._rendered: tuple[list[Header], bytes] | None = None
-        self._upload: Upload | None = None
-        self._connection: Upstream | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._go_ahead: asyncio.TimerHandle | None = None
         self._out: list[bytes] = []
-        self._captured: list[bytes] | None = None
-        self._answer: AnswerHead | None = None
-        self._trailers: list[Header] = []
-        self._is_probing = self._is_out = self._relayed = self._chunks_out = False
-        self._awaits_continue = self._continue_told = self._expects = False
-        self._replayed = self._retried = self._nonce_tried = self._told = False
-        self._is_begun = self._ready = False
-        self._status = CALLER_LEFT
-        self._code: ErrorCode | None = None
-        self._bytes_out = 0
-        self._is_complete = True
-        self._began = 0.0
         if isinstance(verdict, Matched):
             self._route = verdict.route
             self._target = verdict.target
@@ -223,12 +193,14 @@ class Exchange:
 
     # -- its course --------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """It is this request's turn."""
+    def begin(self, known: KnownFields | None = None) -> None:
+        """It is this request's turn; its fields may be `known`."""
         self._is_begun = True
         self._began = self._caller.server.loop.time()
         try:
-            self._begin(self._denied)
+            if known is None or not self._is_sent_again(known):
+                self._known = known
+                self._begin(self._denied)
         except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
             self._fail_with(error)
 
@@ -249,11 +221,13 @@ class Exchange:
 
     def _forward(self, route: CompiledRoute) -> None:
         request, parts = self.head.request, self._caller.server.parts
-        self._fields = route.headers.to_upstream(
-            request.headers, version=request.version, caller=self._told_caller(route)
+        fields = self._fields = route.headers.to_upstream(
+            request.headers,
+            version=request.version,
+            caller=Caller(self._caller.address, self._caller.server.scheme),
         )
         if self._upload is not None or self.head.expects or self.head.upgrade is not None:
-            self._frame()
+            self._frame(fields)
         if route.settings.credential is None or (
             route.keeps_own and route.injector.finds_own(self._fields, self._target)
         ):
@@ -266,13 +240,9 @@ class Exchange:
         else:
             self._do(self._wait_for_token(keeper))
 
-    def _told_caller(self, route: CompiledRoute) -> Caller:
-        del route
-        return Caller(self._caller.address, self._caller.server.scheme)
-
-    def _frame(self) -> None:
-        """The fields about the body, and those of a switch of protocols."""
-        upload, fields = self._upload, self._fields
+    def _frame(self, fields: list[Header]) -> None:
+        """Put in what is about the body, and about a switch of protocols."""
+        upload = self._upload
         if self.head.expects:
             fields[:] = [field for field in fields if field[0].lower() != b"expect"]
         if upload is not None:
@@ -286,6 +256,40 @@ class Exchange:
         protocol = self._protocol()
         if protocol is not None:
             fields += ((b"Connection", b"Upgrade"), (b"Upgrade", protocol))
+
+    def _is_sent_again(self, known: KnownFields) -> bool:
+        """Send what went out the last time with these fields, where it is the same and can."""
+        route = self._way
+        sent = known.sent.get(route)
+        if sent is None:
+            return False
+        name = route.settings.credential
+        if name is not None:
+            keeper = self._caller.server.parts.keepers[name]
+            held = keeper.peek()
+            if held is None or held.token.access is not sent.token:
+                return False
+            self._keeper, self._held = keeper, held
+        connection = self._pool.take()
+        if connection is None:
+            return False
+        self._fields = sent.fields
+        self._connection = connection
+        method = self.head.request.method
+        head = b"%b %b HTTP/1.1%b" % (method, self._target, sent.lines)
+        connection.begin(self, method, head, chunked=None)
+        self.deadline = self._after(route.settings.timeouts.response_head)
+        return True
+
+    def _remember(self, known: KnownFields, fields: list[Header], target: bytes) -> None:
+        """Note what is sent for these fields, where it is the same for every target and caller."""
+        route, held = self._way, self._held
+        is_bound = held is not None and held.dpop_key is not None
+        depends = is_bound or route.keeps_own or route.settings.forwarded == "set"
+        if depends or target != self._target or self._pool.asks_a_proxy is not None:
+            return
+        token = None if held is None else held.token.access
+        known.sent[route] = Sent(list(self._fields), token, message_head(b"", fields))
 
     async def _wait_for_token(self, keeper: "TokenKeeper") -> None:
         self._held = await keeper.get()
@@ -325,6 +329,8 @@ class Exchange:
     def _send(self, connection: Upstream) -> None:
         """The head, and as much of the body as may go now."""
         fields, target = self._rendered or self._with_token()
+        if self._known is not None:
+            self._remember(self._known, fields, target)
         expects = self._expects
         if expects:
             fields = [*fields, EXPECT]
@@ -337,7 +343,7 @@ class Exchange:
         upload = self._upload
         self._connection = connection
         self._answer = None
-        self._trailers = []
+        self._trailers = ()
         self._ready = False
         chunked = None if upload is None else upload.length is None
         connection.begin(
@@ -360,7 +366,7 @@ class Exchange:
     def _with_token(self) -> tuple[list[Header], bytes]:
         held, route = self._held, self._route
         if held is None or route is None:
-            return self._fields, self._target
+            return list(self._fields), self._target
         try:
             if held.dpop_key is None:
                 return route.injector.apply(self._fields, self._target, held.token.access.reveal())
@@ -600,7 +606,10 @@ class Exchange:
         if self.closes == is_new:  # in either case not what the version means by itself
             fields.append((b"Connection", b"close" if is_new else b"keep-alive"))
         line = b"HTTP/1.%d %d %b" % (1 if is_new else 0, head.status, head.reason)
-        return message_head(line, fields)
+        out = message_head(line, fields)
+        if is_new and not self.closes and self._way.answers.is_same_for_all(head.headers):
+            head.out = out
+        return out
 
     def _answer_fields(self, head: AnswerHead) -> list[Header]:
         return self._way.answers.to_caller(
@@ -618,6 +627,35 @@ class Exchange:
         elif self.head.expects and not self._continue_told and upload is not None:
             # Whether the body comes now or the next request, nobody knows.
             self.closes = self.closes or not upload.received
+
+    def takes(self, head: AnswerHead) -> bool:
+        """Whether an answer that came before, and comes again in one piece, goes on as it did."""
+        held = self._held
+        return (
+            head.out is not None
+            and self._upload is None
+            and not self.closes
+            and self.head.request.version == "1.1"
+            and not self._caller.server.draining
+            and (
+                held is None
+                or (
+                    held.dpop_key is None
+                    and self._way.refresh.by_head(head.status, head.headers) is Verdict.ACCEPTED
+                )
+            )
+        )
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """Such an answer has come."""
+        self._connection = None
+        self._status = head.status
+        self._bytes_out = len(body)
+        self._is_out = self.answered = True
+        self.deadline = NEVER
+        self._caller.write((head.out or b"") + body)
+        self._tell()
+        self._caller.answered(self)
 
     def answer_piece(self, piece: bytes) -> None:
         """Some of the body has come."""
@@ -657,7 +695,7 @@ class Exchange:
             self.deadline = self._after(self._timeouts.idle)
             self._caller.write(data)
 
-    def answer_end(self, trailers: list[Header]) -> None:
+    def answer_end(self, trailers: Sequence[Header]) -> None:
         """The answer has come whole."""
         self._ready = True
         self._trailers = trailers

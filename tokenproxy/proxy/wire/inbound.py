@@ -55,6 +55,30 @@ class Head:
         "upgrade",
     )
 
+    @classmethod
+    def bodiless(cls, request: Request) -> "Head":
+        """The head of a request with fields that say nothing of a body or a last request."""
+        head = cls.__new__(cls)
+        head.request = request
+        head.length = 0
+        head.is_last = head.may_half_close = head.has_body = False
+        head.expects = head.takes_trailers = False
+        head.codings = _NO_CODINGS
+        head.upgrade = None
+        return head
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `bodiless` would say the same of it."""
+        return self.request.version == "1.1" and not (
+            self.is_last
+            or self.has_body
+            or self.expects
+            or self.takes_trailers
+            or self.codings
+            or self.upgrade
+        )
+
     def __init__(self, request: Request, *, is_last: bool) -> None:
         self.request = request
         self.is_last = is_last
@@ -63,7 +87,7 @@ class Head:
         self.has_body = False
         self.expects = False
         self.takes_trailers = False
-        self.codings: list[bytes] = []
+        self.codings: Sequence[bytes] = ()
         self.upgrade: bytes | None = None
         for field in request.headers:
             name = _FRAMING_NAMES[field[0]]
@@ -76,7 +100,7 @@ class Head:
                 self.length = int(value)  # of digits: the parser has seen to it
                 self.has_body = self.request.has_body = self.length > 0
             case b"transfer-encoding":
-                self.codings.append(value)
+                self.codings = [*self.codings, value]
                 self.length = None
                 self.has_body = self.request.has_body = True
             case b"expect":
@@ -85,6 +109,9 @@ class Head:
                 self.takes_trailers = b"trailers" in value.lower()
             case _:
                 self.upgrade = value
+
+
+_NO_CODINGS: Sequence[bytes] = ()
 
 
 def refusal(head: Head, size: int) -> Denied | None:

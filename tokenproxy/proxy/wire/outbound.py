@@ -22,9 +22,13 @@ class End(Enum):
 
 
 class AnswerHead:
-    """The head of an answer. `version` is "1.0" or "1.1"; `end` tells how its body is framed."""
+    """The head of an answer. `version` is "1.0" or "1.1"; `end` tells how its body is framed.
 
-    __slots__ = ("end", "headers", "reason", "status", "upgrade", "version")
+    `length` is its Content-Length. `out` is the head that went to a caller in HTTP/1.1 whose
+    connection stays open, where it is the same for all of them.
+    """
+
+    __slots__ = ("end", "headers", "length", "out", "reason", "status", "upgrade", "version")
 
     def __init__(self, status: int, reason: bytes, headers: Sequence[Header], version: str) -> None:
         self.status = status
@@ -32,7 +36,9 @@ class AnswerHead:
         self.headers = headers
         self.version = version
         self.end = End.CLOSE
+        self.length = 0
         self.upgrade: bytes | None = None
+        self.out: bytes | None = None
 
     @property
     def is_final(self) -> bool:
@@ -62,7 +68,7 @@ def understood(head: AnswerHead, method: bytes) -> bool:
         if name is None:
             continue
         if name == b"content-length":
-            head.end = End.LENGTH
+            head.end, head.length = End.LENGTH, int(field[1])
         elif name == b"upgrade":
             head.upgrade = field[1]
         else:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenproxy.errors import UpstreamError, UpstreamFault
+from tokenproxy.proxy.wire.known import Memory
+from tokenproxy.proxy.wire.outbound import AnswerHead
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.proxy.wire.upstream import Upstream
 
@@ -54,6 +56,7 @@ class Pool:
         "_sweep",
         "_waiters",
         "asks_a_proxy",
+        "known",
         "patience",
     )
 
@@ -62,6 +65,7 @@ class Pool:
         self._sweep = sweep
         self._limit = limit
         self.patience = patience
+        self.known: Memory[AnswerHead] = Memory()
         self.asks_a_proxy = connector.asks_a_proxy
         self._idle: dict[Upstream, None] = {}  # the newest last
         self._made: set[Upstream] = set()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
+from tokenproxy.proxy.wire.known import KnownFields, Memory
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
 from tokenproxy.proxy.wire.pool import Connector, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
@@ -41,7 +42,7 @@ class Wire:
         self.connections: set[Downstream] = set()
         self._allowed_hosts = allowed_hosts
         self._max_connections = max_connections
-        self._guards: dict[object, Guard] = {}
+        self._guards: dict[object, tuple[Guard, Memory[KnownFields]]] = {}
         self.sweep = Sweep(self.loop, self._shortest())
         self.pools = {
             route.name: Pool(
@@ -67,17 +68,20 @@ class Wire:
 
     # -- told by connections -----------------------------------------------------------------
 
-    def guard(self, transport: asyncio.Transport) -> Guard:
-        """The guard of the listener that a connection came by, told by its local address."""
+    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Memory[KnownFields]]:
+        """The guard of the listener that a connection came by, told by its local address.
+
+        With it come the fields that it has let in.
+        """
         sockname = transport.get_extra_info("sockname")
         key = sockname if isinstance(sockname, tuple) else None
-        guard = self._guards.get(key)
-        if guard is None:
+        found = self._guards.get(key)
+        if found is None:
             addresses = () if key is None else ((str(key[0]), int(key[1])),)
             listener = Listener(addresses, self.scheme)
             guard = Guard(self.parts.table, listener, self._allowed_hosts)
-            self._guards[key] = guard
-        return guard
+            found = self._guards[key] = guard, Memory()
+        return found
 
     def opened(self, connection: Downstream) -> None:
         """Count a connection in; one too many is told so, one that comes too late is closed."""

@@ -31,6 +31,12 @@ class Client(Protocol):
     def answer_piece(self, piece: bytes) -> None:
         """Some of the body has come."""
 
+    def takes(self, head: AnswerHead) -> bool:
+        """Whether an answer with that head, come before, may be given to `answer_whole`."""
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """Such an answer has come, in one piece."""
+
     def answer_end(self, trailers: list[Header]) -> None:
         """The answer has come whole."""
 
@@ -156,13 +162,34 @@ class Upstream(asyncio.Protocol):
             self.abort()
             return
         try:
-            self._parse(client, data)
+            if self._begun or not self._is_known(client, data):
+                self._parse(client, data)
         except Exception as error:  # noqa: BLE001 - a fault of our own ends this request only
             self._client = None
             self.abort()
             client.fault(error)
 
+    def _is_known(self, client: Client, data: bytes) -> bool:
+        """Take a whole answer with a head that has come before (`known`)."""
+        at = data.find(b"\r\n\r\n") + 4
+        head = self._pool.known.get(data[:at])
+        if head is None or len(data) != at + head.length or self._method == b"HEAD":
+            return False
+        if not self._is_sent or not client.takes(head):
+            return False
+        self._begun = self._ended = True
+        self._conclude(tell=False)
+        client.answer_whole(head, data[at:])
+        return True
+
+    def _learn(self, head: AnswerHead, data: bytes) -> None:
+        """Remember the head of an answer that came in one piece."""
+        at = data.find(b"\r\n\r\n") + 4
+        if head.out is not None and self._is_sound and len(data) == at + head.length:
+            self._pool.known.keep(data[:at], head)
+
     def _parse(self, client: Client, data: bytes) -> None:
+        is_first = not self._begun
         self._size += len(data)
         try:
             self._parser.feed_data(data)
@@ -177,6 +204,8 @@ class Upstream(asyncio.Protocol):
                 self._fail(UpstreamFault.PROTOCOL)
                 return
         if self._has_ended:
+            if is_first and self._head is not None and self._head.end is End.LENGTH:
+                self._learn(self._head, data)
             self._answered(client)
         elif not self._in_body and self._size > MAX_HEAD:
             self._fail(UpstreamFault.PROTOCOL)

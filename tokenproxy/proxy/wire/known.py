@@ -1,0 +1,58 @@
+"""Heads that have come before, byte for byte: what they mean need not be worked out again.
+
+Clients send the same fields with every request of theirs, and servers much the same head with
+every answer. A head is remembered once it has been parsed, checked and judged; one that comes
+again in one piece is taken for what it was. All that depends on more than its bytes (the target,
+the token, the route's rules) is decided each time, as ever.
+
+A memory is bounded: it holds a few hundred heads of the usual size, and begins anew when full.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from tokenproxy.proxy.guard import Admission
+from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.route import CompiledRoute
+from tokenproxy.secret import Secret
+
+LONGEST = 4096  # bytes of a head
+MOST = 256  # heads
+
+T = TypeVar("T")
+
+
+class Memory(dict[bytes, T]):
+    """Heads by their bytes."""
+
+    def keep(self, head: bytes, meaning: T) -> None:
+        """Remember one."""
+        if len(head) <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()
+            self[head] = meaning
+
+
+class KnownFields:
+    """The fields of a request without a body, in HTTP/1.1, that is not a caller's last.
+
+    `sent` are the lines that went to the upstream for them, by the route, with the token in it.
+    """
+
+    __slots__ = ("admission", "headers", "sent")
+
+    def __init__(self, headers: Sequence[Header], admission: Admission) -> None:
+        self.headers = headers
+        self.admission = admission
+        self.sent: dict[CompiledRoute, Sent] = {}
+
+
+class Sent:
+    """What went to an upstream: the fields before the credential was put in, and all as bytes."""
+
+    __slots__ = ("fields", "lines", "token")
+
+    def __init__(self, fields: list[Header], token: Secret | None, lines: bytes) -> None:
+        self.fields = fields
+        self.token = token
+        self.lines = lines
