@@ -38,7 +38,7 @@ def carry_out(site: Site, peers: Sequence[Peer], workload: Workload, length: Len
     able = [peer for peer in peers if peer.renews or not workload.renewing]
     with ExitStack() as stack:
         running, broken = started(site, able, workload, stack)
-        if not (workload.tls or workload.renewing):
+        if not (workload.tls or workload.renewing or workload.once):
             running.append(site.direct)
         rounds = _Rounds(site, 1 if workload.once else length.rounds, running, broken)
         measured = rounds.measure(lambda _: _order(workload, length))

@@ -44,33 +44,30 @@ class Crowd:
             caller.send()
 
     async def run(self) -> Measured:
-        """Until the window is over."""
-        await self.open()
-        self.start()
-        await self.finish()
-        return self.window.close(self.latencies)
-
-    async def open(self) -> None:
-        """All connections, some at a time."""
-        missing = self.order.connections
-        while missing > 0:
-            some = min(missing, TOGETHER)
-            await asyncio.gather(*(self._open_one() for _ in range(some)))
-            missing -= some
-
-    async def finish(self) -> None:
-        """Wait until it is over, and close all connections.
+        """Until the window is over; no connection is left open.
 
         Raises:
             Failed: something was not answered as it should be, or not in time.
         """
         try:
-            await asyncio.wait_for(self.over, self.order.seconds + PATIENCE)
+            async with asyncio.timeout(self.order.seconds + PATIENCE):
+                await self._open()
+                self.start()
+                await self.over
+            return self.window.close(self.latencies)
         except TimeoutError:
             raise Failed("it took too long") from None
         finally:
             for caller in self.callers:
                 caller.close()
+
+    async def _open(self) -> None:
+        """All connections, some at a time."""
+        missing = self.order.connections
+        while missing > 0 and not self.over.done():
+            some = min(missing, TOGETHER)
+            await asyncio.gather(*(self._open_one() for _ in range(some)))
+            missing -= some
 
     def end(self, failure: Failed | None = None) -> None:
         """It is over."""
