@@ -25,6 +25,7 @@ from tokenproxy.proxy.wire.known import KnownFields
 from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, unread
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.tunnel import Tunnel
+from tokenproxy.proxy.wire.turn import Refusal, Turn
 
 if TYPE_CHECKING:
     from tokenproxy.proxy.wire.server import Wire
@@ -62,9 +63,9 @@ class Downstream(asyncio.Protocol):
         self._headers: list[Header] = []
         self._segment = b""
         self._begun = b""  # what has come of a head in earlier segments
-        self._receiving: Exchange | None = None  # whose body is coming
-        self._current: Exchange | None = None  # who is being answered
-        self._queue: deque[Exchange] = deque()
+        self._receiving: Turn | None = None  # whose body is coming
+        self._current: Turn | None = None  # who is being answered
+        self._queue: deque[Turn] = deque()
         self._pauses = 0
         self._half_closed = False
         self._unread = b""  # the last piece before reading was paused
@@ -130,7 +131,7 @@ class Downstream(asyncio.Protocol):
         exchange.begin(known)
         return True
 
-    def _learn(self, exchange: Exchange, data: bytes) -> None:
+    def _learn(self, exchange: Turn, data: bytes) -> None:
         """Remember the fields of a request that came alone, in one piece, and has no body."""
         head, request = exchange.head, exchange.head.request
         if exchange.is_refused or not head.is_plain or not data.endswith(b"\r\n\r\n"):
@@ -230,9 +231,14 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.BODY
         if denied is not None:  # of what cannot be read as it should be nothing is told
             request.target, request.headers = b"", ()
-        exchange = Exchange(self, head, denied or self._judge(request))
+        exchange = self._turn(head, denied or self._judge(request))
         self._receiving = exchange
         self._enqueue(exchange)
+
+    def _turn(self, head: Head, verdict: Matched | Denied | OptionsAsked) -> Turn:
+        if isinstance(verdict, Matched):
+            return Exchange(self, head, verdict)
+        return Refusal(self, head, verdict)
 
     def _judge(self, request: Request) -> Matched | Denied | OptionsAsked:
         try:
@@ -307,11 +313,11 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.NOTHING
         self._deadline = NEVER
         head = Head(Request(b"", b"", (), "1.1", has_body=False), is_last=True)
-        self._enqueue(Exchange(self, head, denied))
+        self._enqueue(Refusal(self, head, denied))
 
     # -- one after the other -----------------------------------------------------------------
 
-    def _enqueue(self, exchange: Exchange) -> None:
+    def _enqueue(self, exchange: Turn) -> None:
         if exchange.is_refused:
             self._phase = Phase.NOTHING
         self._queue.append(exchange)
@@ -325,7 +331,7 @@ class Downstream(asyncio.Protocol):
         self._current = exchange
         exchange.begin()
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, exchange: Turn) -> None:
         """The answer to the current request has been written whole."""
         if exchange is not self._current:
             return
@@ -348,7 +354,7 @@ class Downstream(asyncio.Protocol):
         receiving = self._receiving
         return receiving is not None and receiving.answered and receiving.is_useless
 
-    def body_read_away(self, exchange: Exchange) -> None:
+    def body_read_away(self, exchange: Turn) -> None:
         """The rest of the body of a request that has been answered has come."""
         if exchange is not self._current:
             return

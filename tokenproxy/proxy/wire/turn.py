@@ -1,0 +1,246 @@
+"""One request of a caller, from its head to the end of its answer, whatever becomes of it.
+
+A `Turn` is made as soon as the head has come, and begun when all before it have been answered.
+What every request has is here: its body, the answers of our own, and the event that tells of it.
+"""
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from tokenproxy.events import RequestServed
+from tokenproxy.proxy.answers import Answer, ErrorCode, answer, options_answer
+from tokenproxy.proxy.guard import Denied, OptionsAsked
+from tokenproxy.proxy.head import message_head
+from tokenproxy.proxy.target import split
+from tokenproxy.proxy.wire.inbound import Head
+from tokenproxy.proxy.wire.known import KnownFields
+from tokenproxy.proxy.wire.sweep import NEVER
+from tokenproxy.proxy.wire.upload import Upload
+from tokenproxy.settings.route import Replay
+
+if TYPE_CHECKING:
+    from tokenproxy.proxy.wire.downstream import Downstream
+
+BROKE_OFF = "The request's body broke off, or is framed badly."
+TOO_SLOW = "The request's body did not come in time."
+CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
+NO_REPLAY = Replay(memory=0, max_body=0)
+
+
+class Turn:
+    """One request and its answer. `deadline` is when `expired` wants to be called."""
+
+    # What most requests never change is said once: to make one costs less so.
+    answered = False
+    deadline = NEVER
+    is_refused = False  # so that nothing after it is read
+    route_name: str | None = None
+    _upload: Upload | None = None
+    _is_begun = False
+    _is_out = False  # some of the answer
+    _continue_told = False
+    _replayed = False
+    _told = False
+    _status = CALLER_LEFT
+    _code: ErrorCode | None = None
+    _bytes_out = 0
+    _is_complete = True
+    _began = 0.0
+    _instead: tuple[ErrorCode, str] | None = None  # what it is answered, whatever else would be
+
+    def __init__(self, caller: "Downstream", head: Head) -> None:
+        self.head = head
+        self.closes = head.is_last  # the connection ends after it
+        self._caller = caller
+
+    # -- its course --------------------------------------------------------------------------
+
+    def begin(self, known: KnownFields | None = None) -> None:
+        """It is this request's turn; its fields may be `known`."""
+        self._is_begun = True
+        self._began = self._caller.server.loop.time()
+        try:
+            if self._instead is not None:
+                self._refuse(*self._instead)
+            else:
+                self._start(known)
+        except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
+            self._fail_with(error)
+
+    def _start(self, known: KnownFields | None) -> None:
+        raise NotImplementedError
+
+    def _fail_with(self, error: Exception) -> None:
+        raise error
+
+    def _let_go(self) -> None:
+        """Of all that works for this request."""
+
+    def caller_gone(self) -> None:
+        """The caller has left, or waits no more."""
+        self._let_go()
+        if not self.answered:
+            self.answered = True
+            self._is_complete = not self._is_out
+        self._tell()
+        if self._upload is not None:
+            self._upload.close()
+
+    def expired(self) -> None:
+        """The deadline is over."""
+        self.deadline = NEVER
+
+    def pause_answer(self) -> None:
+        """The caller takes no more for the moment."""
+
+    def resume_answer(self) -> None:
+        """It takes more."""
+
+    # -- its body ----------------------------------------------------------------------------
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the caller wants to switch to a protocol that it may have."""
+        return False
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether nobody wants the rest of the body."""
+        return self._upload is None or self._upload.is_useless
+
+    def body_came(self, piece: bytes) -> None:
+        """Some of it has come."""
+        if self._upload is not None:
+            self._upload.feed(piece)
+
+    def body_ended(self) -> None:
+        """All of it has come."""
+        if self._upload is not None:
+            self._upload.end()
+        if self.answered:
+            self._caller.body_read_away(self)
+
+    def body_broke_off(self) -> None:
+        """It will not come whole."""
+        self._refuse_body(ErrorCode.BAD_REQUEST, BROKE_OFF)
+
+    def body_too_slow(self) -> None:
+        """It does not come."""
+        self._refuse_body(ErrorCode.REQUEST_TIMEOUT, TOO_SLOW)
+
+    def _refuse_body(self, code: ErrorCode, detail: str) -> None:
+        """What came is no whole request: it must not be taken for one."""
+        self.closes = True
+        if self._upload is not None:
+            self._upload.discard()
+        if self.answered:
+            self._caller.abort()
+        elif not self._is_begun:
+            self._instead = code, detail
+        elif self._is_out:
+            self._break_off()
+        else:
+            self._refuse(code, detail)
+
+    # -- answers of our own ------------------------------------------------------------------
+
+    def _refuse(self, code: ErrorCode, detail: str) -> None:
+        self._own(answer(code, detail=detail, route=self.route_name, close=True), code)
+
+    def _own(self, own: Answer, code: ErrorCode | None) -> None:
+        """Answer by ourselves."""
+        self._let_go()
+        self._status, self._code = own.status, code
+        self._decide_to_close()
+        self.closes = self.closes or own.close
+        request = self.head.request
+        fields = [*own.headers, (b"Date", formatdate(usegmt=True).encode())]
+        is_new = request.version != "1.0"
+        if self.closes == is_new:  # in either case not what the version means by itself
+            fields.append((b"Connection", b"close" if is_new else b"keep-alive"))
+        reason = HTTPStatus(own.status).phrase.encode()
+        line = b"HTTP/1.%d %d %b" % (1 if is_new else 0, own.status, reason)
+        body = b"" if request.method == b"HEAD" else own.body
+        self._bytes_out = len(body)
+        self._is_out = self.answered = True
+        self._is_complete = True
+        self.deadline = NEVER
+        self._caller.write(message_head(line, fields) + body)
+        if self._upload is not None and not self._upload.is_useless:
+            self._upload.discard()
+        self._tell()
+        self._caller.answered(self)
+
+    def _decide_to_close(self) -> None:
+        """Whether this answer is the last on its connection."""
+        upload = self._upload
+        if self._caller.server.draining:
+            self.closes = True
+        elif self.head.expects and not self._continue_told and upload is not None:
+            # Whether the body comes now or the next request, nobody knows.
+            self.closes = self.closes or not upload.received
+
+    def _break_off(self) -> None:
+        """The answer broke off: so it does for the caller."""
+        self.answered = True
+        self._is_complete = False
+        self.deadline = NEVER
+        self._let_go()
+        if self._upload is not None:
+            self._upload.discard()
+        self._caller.abort()
+        self._tell()
+
+    # -- about it ----------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Tell of this request, once."""
+        if self._told or not self._is_begun:
+            return
+        self._told = True
+        server, request = self._caller.server, self.head.request
+        server.parts.observe(
+            RequestServed(
+                route=self.route_name or "",
+                method=request.method.decode("ascii", "backslashreplace"),
+                path=split(request.target)[0].decode("ascii", "backslashreplace"),
+                status=self._status,
+                seconds=server.loop.time() - self._began,
+                bytes_in=0 if self._upload is None else self._upload.received,
+                bytes_out=self._bytes_out,
+                replayed=self._replayed,
+                code=None if self._code is None else self._code.value,
+                complete=self._is_complete,
+            )
+        )
+
+
+class Refusal(Turn):
+    """A request that goes nowhere: it is answered here."""
+
+    def __init__(self, caller: "Downstream", head: Head, verdict: Denied | OptionsAsked) -> None:
+        super().__init__(caller, head)
+        self._verdict = verdict
+        if isinstance(verdict, Denied):
+            self.route_name = verdict.route
+            self.is_refused = verdict.close
+            self.closes = self.closes or verdict.close
+        if head.has_body:
+            self._upload = Upload(NO_REPLAY, head.length, caller.read_on)
+            self._upload.discard()
+
+    def _start(self, known: KnownFields | None) -> None:
+        del known
+        verdict = self._verdict
+        if isinstance(verdict, OptionsAsked):
+            self._own(options_answer(), None)
+            return
+        own = answer(
+            verdict.code,
+            detail=verdict.detail,
+            route=verdict.route,
+            allow=verdict.allow,
+            close=verdict.close,
+        )
+        self._own(own, verdict.code)
