@@ -28,10 +28,18 @@ class Spool:
 
     def __init__(self, settings: Replay) -> None:
         self._settings = settings
-        self._memory = bytearray()
+        self._memory: bytearray | bytes = b""
         self._file: IO[bytes] | None = None
         self.size = 0
         self.kept = True
+
+    @classmethod
+    def holding(cls, settings: Replay, piece: bytes) -> "Spool":
+        """One that keeps that piece, which is no larger than what it may have in memory."""
+        spool = cls(settings)
+        spool._memory = piece
+        spool.size = len(piece)
+        return spool
 
     def keep(self, piece: bytes) -> bool:
         """Add to what is kept; False where that is given up, and whoever owns this must `drop` it.
@@ -42,6 +50,7 @@ class Spool:
             return False
         try:
             if self._file is None and self.size + len(piece) <= self._settings.memory:
+                self._memory = self._memory or bytearray()
                 self._memory += piece
             else:
                 self._to_file(piece)
@@ -71,7 +80,7 @@ class Spool:
     def drop(self) -> None:
         """Keep nothing any more."""
         self.kept = False
-        self._memory.clear()
+        self._memory = b""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -86,7 +95,7 @@ class Spool:
                 file.close()
                 raise
             self._file = file
-            self._memory.clear()
+            self._memory = b""
         _write_all(self._file, piece)
 
 

@@ -21,6 +21,7 @@ from tokenproxy.settings.route import Route
 from tokenproxy.settings.upstream import unix_path
 
 LOCALHOST = "localhost"
+_AT_ONCE = 1 << 16  # bytes of a body that are kept in memory as they came
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -49,6 +50,7 @@ class CompiledRoute:
         "rejects_own",
         "scheme",
         "settings",
+        "takes_whole",
         "unix_path",
         "upstream_host",
         "upstream_port",
@@ -81,6 +83,8 @@ class CompiledRoute:
         self.rejects_own = settings.client_authorization == "reject"
         self.answers = self._answers()
         self.refresh = RefreshRules(settings.refresh_on)
+        replay = settings.replay
+        self.takes_whole = min(replay.memory, replay.max_body, _AT_ONCE)
 
     def _answers(self) -> AnswerRules:
         home = Home(base=self.base, prefix=self.prefix, strips=self._strips)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_PIPELINED = 16  # requests that wait for the answers of others; then nothing more is read
 LINGER = 5.0  # seconds in which what nobody wanted is read away
 _WORDS = 3  # in a request line
+_BLANK = 4  # bytes: the end of a line, and an empty line
 UPLOAD, QUEUE, SWITCH = 1, 2, 4  # why a caller is not read from
 
 _REFUSED_METHOD = re.compile(rb"(?:^|\n)(?:TRACK|PRI) ", re.IGNORECASE)
@@ -114,32 +115,36 @@ class Downstream(asyncio.Protocol):
         """Begin a request whose fields have come before, where nothing else is under way."""
         if self._current is not None or self._phase is not Phase.REQUEST or self._queue:
             return False
-        line, _, lines = data.partition(b"\r\n")
-        known = self._known.get(lines)
-        if known is None:
+        start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
+        known = self._known.get(data[start + 2 : end])
+        if known is None or len(data) != end + known.length:
             return False
-        words = line.split(b" ")
+        words = data[:start].split(b" ")
         if len(words) != _WORDS or words[2] != b"HTTP/1.1":
             return False
         method, target, _ = words
         way = self._guard.admit(known.admission, method, target)
-        if way is None:
+        if way is None or known.length > way.route.takes_whole:
             return False
         self._deadline = NEVER
-        head = Head.bodiless(Request(method, target, known.headers, "1.1", False))  # noqa: FBT003
-        exchange = self._current = Exchange(self, head, way)
+        request = Request(method, target, known.headers, "1.1", known.length > 0)
+        body = data[end:] if known.length else None
+        exchange = self._current = Exchange(self, Head.plain(request, known.length), way, body)
         exchange.begin(known)
         return True
 
     def _learn(self, exchange: Turn, data: bytes) -> None:
-        """Remember the fields of a request that came alone, in one piece, and has no body."""
+        """Remember the fields of a request that came alone and in one piece."""
         head, request = exchange.head, exchange.head.request
-        if exchange.is_refused or not head.is_plain or not data.endswith(b"\r\n\r\n"):
+        start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
+        length = head.length or 0
+        if exchange.is_refused or not head.is_plain or len(data) != end + length:
             return
-        line, _, lines = data.partition(b"\r\n")
         admission = self._guard.admission(request.headers)
-        if admission is not None and line == b"%b %b HTTP/1.1" % (request.method, request.target):
-            self._known.keep(lines, KnownFields(head.request.headers, admission))
+        line = b"%b %b HTTP/1.1" % (request.method, request.target)
+        if admission is not None and data[:start] == line:
+            known = KnownFields(request.headers, length, admission)
+            self._known.keep(data[start + 2 : end], known)
 
     def _feed(self, data: bytes) -> None:
         self._segment = data

@@ -203,7 +203,7 @@ class Exchange(Sending):
         held = self._held
         return (
             head.out is not None
-            and self._upload is None
+            and (self._upload is None or self._upload.is_sent)
             and not self.closes
             and self.head.request.version == "1.1"
             and not self._caller.server.draining
@@ -224,6 +224,8 @@ class Exchange(Sending):
         self._is_out = self.answered = True
         self.deadline = NEVER
         self._caller.write((head.out or b"") + body)
+        if self._upload is not None:
+            self._upload.close()
         self._tell()
         self._caller.answered(self)
 

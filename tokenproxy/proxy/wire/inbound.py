@@ -56,12 +56,13 @@ class Head:
     )
 
     @classmethod
-    def bodiless(cls, request: Request) -> "Head":
-        """The head of a request with fields that say nothing of a body or a last request."""
+    def plain(cls, request: Request, length: int) -> "Head":
+        """The head of a request with a body of so many bytes, and with nothing special about it."""
         head = cls.__new__(cls)
         head.request = request
-        head.length = 0
-        head.is_last = head.may_half_close = head.has_body = False
+        head.length = length
+        head.has_body = length > 0
+        head.is_last = head.may_half_close = False
         head.expects = head.takes_trailers = False
         head.codings = _NO_CODINGS
         head.upgrade = None
@@ -69,14 +70,9 @@ class Head:
 
     @property
     def is_plain(self) -> bool:
-        """Whether `bodiless` would say the same of it."""
+        """Whether `plain` would say the same of it."""
         return self.request.version == "1.1" and not (
-            self.is_last
-            or self.has_body
-            or self.expects
-            or self.takes_trailers
-            or self.codings
-            or self.upgrade
+            self.is_last or self.expects or self.takes_trailers or self.codings or self.upgrade
         )
 
     def __init__(self, request: Request, *, is_last: bool) -> None:

@@ -34,15 +34,17 @@ class Memory(dict[bytes, T]):
 
 
 class KnownFields:
-    """The fields of a request without a body, in HTTP/1.1, that is not a caller's last.
+    """The fields of a request in HTTP/1.1 that is not a caller's last.
 
-    `sent` are the lines that went to the upstream for them, by the route, with the token in it.
+    `length` is that of its body, which comes with it. `sent` are the lines that went to the
+    upstream for them, by the route, with the token in it.
     """
 
-    __slots__ = ("admission", "headers", "sent")
+    __slots__ = ("admission", "headers", "length", "sent")
 
-    def __init__(self, headers: Sequence[Header], admission: Admission) -> None:
+    def __init__(self, headers: Sequence[Header], length: int, admission: Admission) -> None:
         self.headers = headers
+        self.length = length
         self.admission = admission
         self.sent: dict[CompiledRoute, Sent] = {}
 

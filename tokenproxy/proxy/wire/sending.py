@@ -53,7 +53,9 @@ class Sending(Turn, Client):
     _awaits_continue = False
     _expects = False  # a 100 of the upstream, before the body is sent
 
-    def __init__(self, caller: "Downstream", head: Head, way: Matched) -> None:
+    def __init__(
+        self, caller: "Downstream", head: Head, way: Matched, body: bytes | None = None
+    ) -> None:
         self.head = head
         self.closes = head.is_last
         self._caller = caller
@@ -62,7 +64,9 @@ class Sending(Turn, Client):
         self._out: list[bytes] = []  # what goes to the caller with the next `flush`
         self._timeouts = route.settings.timeouts
         self.route_name = route.name
-        if head.has_body:
+        if body is not None:  # it has come with the head
+            self._upload = Upload.whole(route.settings.replay, body)
+        elif head.has_body:
             self._upload = Upload(route.settings.replay, head.length, caller.read_on)
 
     @property
@@ -165,6 +169,8 @@ class Sending(Turn, Client):
         self._connection = connection
         method = self.head.request.method
         head = b"%b %b HTTP/1.1%b" % (method, self._target, sent.lines)
+        if self._upload is not None:
+            head = self._upload.sent_with(head)
         connection.begin(self, method, head, chunked=None)
         self.deadline = self._after(self._timeouts.response_head)
         return True

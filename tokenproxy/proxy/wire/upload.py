@@ -36,6 +36,10 @@ class Sink(Protocol):
         """Send the end."""
 
 
+def _nobody(reads: bool) -> None:  # noqa: FBT001 - a callback
+    """There is nothing more to read."""
+
+
 class Upload:
     """One body. `read_on` is told whether the caller should be read from.
 
@@ -74,6 +78,21 @@ class Upload:
         self.received = 0
         self.ended = False
         self.is_useless = False
+
+    @classmethod
+    def whole(cls, replay: Replay, body: bytes) -> "Upload":
+        """One that has come already, and is small enough to be kept in memory."""
+        upload = cls(replay, len(body), _nobody)
+        upload._spool = Spool.holding(replay, body)
+        upload.received = len(body)
+        upload.ended = True
+        return upload
+
+    def sent_with(self, head: bytes) -> bytes:
+        """A head and all of a body that is `whole`: it counts as sent."""
+        self._sent = self.received
+        self._is_waiting = False
+        return head + self._spool.read(0)
 
     @property
     def is_replayable(self) -> bool:
