@@ -5,6 +5,7 @@ SIGTERM and SIGINT begin the shutdown; a second signal ends it now.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,12 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
+def _settle() -> None:
+    """What has been imported by now is never garbage: no collection need look at it."""
+    gc.collect()
+    gc.freeze()
+
+
 def run(config: Config, announce: Announce) -> None:
     """Serve until a signal comes; `announce` is given one line a listener.
 
@@ -42,6 +49,7 @@ def run(config: Config, announce: Announce) -> None:
         library_logs(ForeignLog(log.logger)),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
+        _settle()
         world = replace(world, observe=log)
         work: Work = partial(serve, config, world, announce)
         if workers > 1:
