@@ -130,7 +130,7 @@ async def test_hop_by_hop_fields_and_what_connection_names_stop_here(
         b"Connection: keep-alive, x-gone",
         b"X-Gone: 1",
         b"Keep-Alive: timeout=5",
-        b"TE: trailers",
+        b"TE: gzip",
         b"Proxy-Authorization: Basic eDp5",
         b"Upgrade: h2c",
         b"X-Stays: 1",

@@ -119,7 +119,7 @@ async def test_a_head_gains_a_host_a_via_and_one_credential_and_nothing_else(sta
     await raw(
         url,
         b"GET / HTTP/1.1\r\nHost: HOST\r\nX-Two: b\r\nauthorization: Bearer theirs\r\nX-Two: a\r\n"
-        b"Connection: close, Authorization\r\nX-Tokenproxy-Key: k\r\nTE: trailers\r\n\r\n",
+        b"Connection: close, Authorization\r\nX-Tokenproxy-Key: k\r\nTE: gzip\r\n\r\n",
     )
 
     lines = seen[0].split(b"\r\n")

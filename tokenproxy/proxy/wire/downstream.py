@@ -30,6 +30,7 @@ from tokenproxy.proxy.wire.turn import Refusal, Turn
 if TYPE_CHECKING:
     from tokenproxy.proxy.wire.server import Wire
 
+SLICE = 16 << 10  # bytes that are looked through for requests at once
 MAX_PIPELINED = 16  # requests that wait for the answers of others; then nothing more is read
 LINGER = 5.0  # seconds in which what nobody wanted is read away
 _WORDS = 3  # in a request line
@@ -71,6 +72,7 @@ class Downstream(asyncio.Protocol):
         self._half_closed = False
         self._unread = b""  # the last piece before reading was paused
         self._rest = b""  # what came after a request to switch protocols
+        self._backlog = b""  # what came after as many requests as may wait
         self._tunnel: Tunnel | None = None
         self._deadline = NEVER
 
@@ -106,14 +108,12 @@ class Downstream(asyncio.Protocol):
         """Take in what has come."""
         if self._tunnel is not None:
             self._tunnel.from_caller(data)
-        elif self._pauses & SWITCH:
-            self._rest += data
-        elif self._phase is not Phase.NOTHING and not self._is_known(data):
+        elif not self._is_known(data):
             self._feed(data)
 
     def _is_known(self, data: bytes) -> bool:
         """Begin a request whose fields have come before, where nothing else is under way."""
-        if self._current is not None or self._phase is not Phase.REQUEST or self._queue:
+        if self._current is not None or self._phase is not Phase.REQUEST or self._pauses:
             return False
         start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
         known = self._known.get(data[start + 2 : end])
@@ -147,14 +147,28 @@ class Downstream(asyncio.Protocol):
             self._known.keep(data[start + 2 : end], known)
 
     def _feed(self, data: bytes) -> None:
+        """Parse what has come, but no more than may be taken in."""
+        while data and self._phase is not Phase.NOTHING:
+            if self._pauses & SWITCH:
+                self._rest += data
+                return
+            if self._pauses & QUEUE:
+                self._backlog += data
+                return
+            size = len(data) if self._phase is Phase.BODY else SLICE
+            data = self._parse(data[:size]) + data[size:]
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse some of it; what is left of that, where the parser reads no further."""
         self._segment = data
         self._messages = 0
+        rest = b""
         was_head = self._phase is Phase.HEAD
         is_whole = self._phase is not Phase.BODY
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
-            self._stopped(data[stop.args[0] :])
+            rest = self._stopped(data[stop.args[0] :])
         except httptools.HttpParserCallbackError as error:
             self._fault(error.__context__ or error)
         except httptools.HttpParserError as error:
@@ -172,6 +186,7 @@ class Downstream(asyncio.Protocol):
             self._next()
         if self._pauses:
             self._unread = data
+        return rest
 
     def _incomplete_head(self, data: bytes, *, goes_on: bool, is_alone: bool) -> None:
         """Keep what has come of it; `is_alone`: nothing else was in `data`."""
@@ -272,19 +287,18 @@ class Downstream(asyncio.Protocol):
         if exchange is not None:
             exchange.body_ended()
 
-    def _stopped(self, rest: bytes) -> None:
-        """The parser reads no further: what comes may be another protocol's."""
-        last = self._queue[-1] if self._queue else self._current
-        if last is not None and not last.closes and last.upgrades:
-            self._rest = rest
-            self.pause(SWITCH)
-        else:
-            self._parse_anew(rest)
+    def _stopped(self, rest: bytes) -> bytes:
+        """The parser reads no further: `rest` may be another protocol's.
 
-    def _parse_anew(self, rest: bytes) -> None:
+        Gives what is to be parsed all the same, as the next request.
+        """
         self._parser = httptools.HttpRequestParser(self)
-        if rest and self._phase is not Phase.NOTHING:
-            self._feed(rest)
+        last = self._queue[-1] if self._queue else self._current
+        if last is None or last.closes or not last.upgrades:
+            return rest
+        self._rest = rest
+        self.pause(SWITCH)
+        return b""
 
     # -- what cannot be read -----------------------------------------------------------------
 
@@ -330,11 +344,17 @@ class Downstream(asyncio.Protocol):
             self.pause(QUEUE)
 
     def _next(self) -> None:
-        exchange = self._queue.popleft()
+        self._current = exchange = self._queue.popleft()
         if self._pauses & QUEUE and len(self._queue) < MAX_PIPELINED:
-            self.resume(QUEUE)
-        self._current = exchange
+            self.server.loop.call_soon(self._catch_up)
         exchange.begin()
+
+    def _catch_up(self) -> None:
+        """Take in what has been held back."""
+        if self._pauses & QUEUE and len(self._queue) < MAX_PIPELINED:
+            backlog, self._backlog = self._backlog, b""
+            self.resume(QUEUE)
+            self._feed(backlog)
 
     def answered(self, exchange: Turn) -> None:
         """The answer to the current request has been written whole."""
@@ -373,7 +393,7 @@ class Downstream(asyncio.Protocol):
         if self._pauses & SWITCH:
             rest, self._rest = self._rest, b""
             self.resume(SWITCH)
-            self._parse_anew(rest)
+            self._feed(rest)
         if self._current is not None:
             return
         if self._queue:
@@ -439,6 +459,8 @@ class Downstream(asyncio.Protocol):
             self.transport.resume_reading()
             if self._phase is Phase.BODY:
                 self._deadline = self.sweep.after(self.server.timeouts.request_body_idle)
+            elif self._phase is Phase.HEAD:
+                self._deadline = self.sweep.after(self.server.timeouts.request_head)
 
     def read_on(self, reads: bool) -> None:  # noqa: FBT001 - a callback
         """Whether the body that is coming is wanted now."""

@@ -95,7 +95,7 @@ class Sending(Turn, Client):
             version=request.version,
             caller=Caller(self._caller.address, server.scheme),
         )
-        if self._upload is not None or self.head.expects or self.head.upgrade is not None:
+        if self._upload is not None or not self.head.is_plain:
             self._frame(fields)
         if route.settings.credential is None or (
             route.keeps_own and route.injector.finds_own(fields, self._target)
@@ -121,6 +121,8 @@ class Sending(Turn, Client):
                 self._route.settings.credential is not None
                 and (upload.length is None or not upload.is_replayable)
             )
+        if self.head.takes_trailers:
+            fields += ((b"Connection", b"TE"), (b"TE", b"trailers"))
         protocol = self._protocol()
         if protocol is not None:
             fields += ((b"Connection", b"Upgrade"), (b"Upgrade", protocol))
