@@ -191,7 +191,12 @@ class Runtime:
     ) -> Keeper:
         world = self._world
         source = build_source(
-            name, settings, session=session, environment=self._variables, clock=world.clock
+            name,
+            settings,
+            session=session,
+            environment=self._variables,
+            variables=world.variables,
+            clock=world.clock,
         )
         kept_in = stores if source.persistent else MemoryStores()
         return Keeper(

@@ -50,6 +50,7 @@ async def test_each_type_of_credential_has_its_source(
         CREDENTIALS.validate_python(settings),
         session=session,
         environment={},
+        variables={},
         clock=ManualClock(),
     )
     assert type(source) is kind
@@ -63,6 +64,7 @@ async def test_a_command_runs_in_the_environment_that_is_given(
         "shop",
         CREDENTIALS.validate_python(settings),
         session=session,
+        variables={},
         environment={"PATH": "/bin:/usr/bin", "MARK": "from-outside"},
         clock=ManualClock(),
     )

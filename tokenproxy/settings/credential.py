@@ -3,6 +3,7 @@
 from tokenproxy.settings.base import FieldPath, Settings
 from tokenproxy.settings.refresh import Refresh
 from tokenproxy.settings.tls import Tls
+from tokenproxy.settings.upstream import EgressProxy
 
 
 class Credential(Settings):
@@ -15,6 +16,7 @@ class NetworkCredential(Credential):
     """A credential whose tokens come from a server."""
 
     tls: Tls = Tls()
+    egress_proxy: EgressProxy = None
 
 
 class Fields(Settings):

@@ -9,6 +9,7 @@ import aiohttp
 from tokenproxy.clock import Clock
 from tokenproxy.errors import ConfigError
 from tokenproxy.settings.command import Command
+from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.file import File
 from tokenproxy.settings.json_login import JsonLogin
 from tokenproxy.settings.oauth2 import OAuth2
@@ -24,7 +25,9 @@ from tokenproxy.settings.stores import (
     RedisStore,
     key_bytes,
 )
+from tokenproxy.settings.upstream import egress_url
 from tokenproxy.tokens.codec import CodecFor, plain
+from tokenproxy.tokens.egress import proxy_for
 from tokenproxy.tokens.endpoint import Endpoint
 from tokenproxy.tokens.oauth2.client import TokenClient
 from tokenproxy.tokens.source import Source
@@ -45,10 +48,17 @@ def build_source(
     *,
     session: aiohttp.ClientSession,
     environment: Mapping[str, str],
+    variables: Mapping[str, str],
     clock: Clock,
 ) -> Source:
-    """The source of that kind; `session` is what it may ask servers with."""
-    endpoint = Endpoint(name, session, settings.refresh.timeout, clock)
+    """The source of that kind.
+
+    `session` is what it may ask servers with, `environment` what its commands get, and
+    `variables` is our own, which may name a proxy on the way out.
+    """
+    egress = settings.egress_proxy if isinstance(settings, NetworkCredential) else None
+    proxies = proxy_for(egress_url(egress), variables)
+    endpoint = Endpoint(name, session, settings.refresh.timeout, clock, proxies)
     match settings:
         case Static():
             return StaticSource(settings, clock)

@@ -23,6 +23,7 @@ from yarl import URL
 from tokenproxy.clock import Clock
 from tokenproxy.errors import ConfigError, Problem, SourceUnavailable
 from tokenproxy.settings.tls import Tls
+from tokenproxy.tokens.egress import ProxyFor
 from tokenproxy.tokens.lifetime import Asked
 
 MAX_TOKEN_ANSWER = 1 << 20  # an answer is a few KB; a login page is not a token
@@ -74,6 +75,8 @@ FAULTS: tuple[tuple[type[Exception], str, bool], ...] = (
         False,
     ),
     (aiohttp.ClientSSLError, "failed the TLS handshake: check 'tls', and that it is https", False),
+    (aiohttp.ClientHttpProxyError, "is behind a proxy that refuses: check 'egress_proxy'", False),
+    (aiohttp.ClientProxyConnectionError, "is behind a proxy that cannot be reached", True),
     (aiohttp.ClientConnectorDNSError, "has a host name that is not known", True),
     (aiohttp.ClientConnectorError, "could not be reached", True),
     (aiohttp.ServerDisconnectedError, "closed the connection without an answer", True),
@@ -88,11 +91,17 @@ class Endpoint:
     """Sends requests for one credential, over connections of its own."""
 
     def __init__(
-        self, name: str, session: aiohttp.ClientSession, timeout: float, clock: Clock
+        self,
+        name: str,
+        session: aiohttp.ClientSession,
+        timeout: float,
+        clock: Clock,
+        proxy_for: ProxyFor = lambda _: None,
     ) -> None:
         self._name = name
         self._session = session
         self._timeout = timeout
+        self._proxy_for = proxy_for
         self._clock = clock
 
     async def send(self, request: TokenRequest) -> TokenAnswer:
@@ -124,6 +133,7 @@ class Endpoint:
             URL(request.url, encoded=True),
             data=request.body,
             headers=request.headers,
+            proxy=self._proxy_for(request.url),
             allow_redirects=False,
         )
 

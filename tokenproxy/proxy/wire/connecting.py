@@ -17,9 +17,9 @@ import aiohappyeyeballs
 
 from tokenproxy.errors import UpstreamError, UpstreamFault
 from tokenproxy.proxy.route import DEFAULT_PORTS, CompiledRoute
-from tokenproxy.proxy.target import split_port
 from tokenproxy.proxy.wire.upstream import Upstream
-from tokenproxy.settings.upstream import FROM_ENVIRONMENT, egress_url
+from tokenproxy.settings.upstream import egress_url
+from tokenproxy.tokens.egress import proxy_for
 
 HAPPY_EYEBALLS = 0.25  # seconds (RFC 8305 5)
 MAX_REPLY = 16 << 10  # bytes of a proxy's answer to CONNECT
@@ -169,31 +169,6 @@ async def _through(
 
 
 def egress_for(route: CompiledRoute, variables: Mapping[str, str]) -> Egress | None:
-    """The proxy that a route's setting names; `env` reads the environment's, as curl does."""
-    url = egress_url(route.settings.egress_proxy)
-    if url == FROM_ENVIRONMENT:
-        url = None if _is_excepted(route, variables) else _from_environment(route, variables)
+    """The proxy that a route's setting names."""
+    url = proxy_for(egress_url(route.settings.egress_proxy), variables)(route.origin)
     return None if url is None else Egress(url)
-
-
-def _from_environment(route: CompiledRoute, variables: Mapping[str, str]) -> str | None:
-    """`HTTP_PROXY` in capitals is left alone, which a CGI's caller could set (httpoxy)."""
-    names = ["https_proxy", "HTTPS_PROXY"] if route.scheme == "https" else ["http_proxy"]
-    found = (variables.get(name) for name in [*names, "all_proxy", "ALL_PROXY"])
-    url = next((url for url in found if url), None)
-    return url if url is None or "://" in url else f"http://{url}"
-
-
-def _is_excepted(route: CompiledRoute, variables: Mapping[str, str]) -> bool:
-    """Whether `no_proxy` names the upstream, or a domain that it is in."""
-    listed = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
-    host = route.upstream_host.lower()
-    for entry in listed.lower().split(","):
-        name, port = split_port(entry.strip().encode())
-        domain = name.decode().strip("[]").removeprefix("*").removeprefix(".")
-        is_port = port is None or int(port) == route.upstream_port
-        if entry.strip() == "*" or (
-            domain and is_port and (host == domain or host.endswith(f".{domain}"))
-        ):
-            return True
-    return False
