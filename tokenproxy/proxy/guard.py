@@ -45,8 +45,6 @@ _LABEL_CHARS = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 
 _WATCHED = frozenset({b"connection", b"host", b"origin", b"sec-fetch-site", b"upgrade"})
 
-_MOST_TARGETS, _LONGEST_TARGET = 64, 256  # that are remembered; bytes of each
-
 Watched = dict[bytes, list[bytes]]
 
 
@@ -97,25 +95,14 @@ class OptionsAsked:
 
 
 class Admission:
-    """What the fields of a request say about it: its Host, and what a browser may ask with them.
+    """What the fields of a request say about it: its Host, and what a browser may ask with them."""
 
-    `ways` are those of the targets that it has come with; they are not to be changed.
-    """
-
-    __slots__ = ("host", "safe", "unsafe", "ways")
+    __slots__ = ("host", "safe", "unsafe")
 
     def __init__(self, host: bytes, safe: bool, unsafe: bool) -> None:  # noqa: FBT001 - two of a kind
         self.host = host
         self.safe = safe
         self.unsafe = unsafe
-        self.ways: dict[bytes, Matched] = {}
-
-    def remember(self, target: bytes, way: Matched) -> None:
-        """Note the way of a target."""
-        if len(target) <= _LONGEST_TARGET:
-            if len(self.ways) >= _MOST_TARGETS:
-                self.ways.clear()
-            self.ways[target] = way
 
 
 class Guard:
@@ -175,14 +162,8 @@ class Guard:
             return None
         if target[:1] != b"/" or method not in _USUAL_METHODS:
             return None
-        way = admission.ways.get(target)
-        if way is not None:
-            return way
-        found = self._table.match(admission.host, target)
-        if not isinstance(found, Matched) or found.route.rejects_own:
-            return None
-        admission.remember(target, found)
-        return found
+        way = self._table.match(admission.host, target)
+        return way if isinstance(way, Matched) and not way.route.rejects_own else None
 
     def _host(self, hosts: list[bytes] | None, version: str) -> Denied | None:
         if hosts is None:

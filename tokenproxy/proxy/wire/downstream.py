@@ -21,7 +21,7 @@ from tokenproxy.proxy.inbound import reset
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.exchange import Exchange
 from tokenproxy.proxy.wire.inbound import HEAD_TOO_LARGE, VERSION, Head, refusal
-from tokenproxy.proxy.wire.known import KnownFields
+from tokenproxy.proxy.wire.known import KnownFields, KnownRequest
 from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, unread
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.tunnel import Tunnel
@@ -112,26 +112,37 @@ class Downstream(asyncio.Protocol):
             self._feed(data)
 
     def _is_known(self, data: bytes) -> bool:
-        """Begin a request whose fields have come before, where nothing else is under way."""
+        """Begin a request that has come before, or its fields, where nothing else is under way."""
         if self._current is not None or self._phase is not Phase.REQUEST or self._pauses:
             return False
-        start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
-        known = self._known.get(data[start + 2 : end])
-        if known is None or len(data) != end + known.length:
+        end = data.find(b"\r\n\r\n") + _BLANK
+        known = self._known.requests.get(data[:end]) or self._recognized(data, end)
+        if known is None:
             return False
-        words = data[:start].split(b" ")
-        if len(words) != _WORDS or words[2] != b"HTTP/1.1":
-            return False
-        method, target, _ = words
-        way = self._guard.admit(known.admission, method, target)
-        if way is None or known.length > way.route.takes_whole:
+        length = known.fields.length
+        if len(data) != end + length:
             return False
         self._deadline = NEVER
-        request = Request(method, target, known.headers, "1.1", known.length > 0)
-        body = data[end:] if known.length else None
-        exchange = self._current = Exchange(self, Head.plain(request, known.length), way, body)
+        body = data[end:] if length else None
+        exchange = self._current = Exchange(self, known.head, known.way, body)
         exchange.begin(known)
         return True
+
+    def _recognized(self, data: bytes, end: int) -> KnownRequest | None:
+        """A request with known fields, where it may go on; it is known from now on."""
+        start = data.find(b"\r\n")
+        fields = self._known.fields.get(data[start + 2 : end])
+        words = data[:start].split(b" ")
+        if fields is None or len(words) != _WORDS or words[2] != b"HTTP/1.1":
+            return None
+        method, target, _ = words
+        way = self._guard.admit(fields.admission, method, target)
+        if way is None or fields.length > way.route.takes_whole:
+            return None
+        request = Request(method, target, fields.headers, "1.1", fields.length > 0)
+        known = KnownRequest(Head.plain(request, fields.length), way, fields)
+        self._known.requests.keep(data[:end], known)
+        return known
 
     def _learn(self, exchange: Turn, data: bytes) -> None:
         """Remember the fields of a request that came alone and in one piece."""
@@ -144,7 +155,7 @@ class Downstream(asyncio.Protocol):
         line = b"%b %b HTTP/1.1" % (request.method, request.target)
         if admission is not None and data[:start] == line:
             known = KnownFields(request.headers, length, admission)
-            self._known.keep(data[start + 2 : end], known)
+            self._known.fields.keep(data[start + 2 : end], known)
 
     def _feed(self, data: bytes) -> None:
         """Parse what has come, but no more than may be taken in."""

@@ -187,6 +187,8 @@ class Exchange(Sending):
         out = message_head(line, fields)
         if is_new and not self.closes and self._route.answers.is_same_for_all(head.headers):
             head.out = out
+            verdict = self._route.refresh.by_head(head.status, head.headers)
+            head.is_accepted = verdict is Verdict.ACCEPTED
         return out
 
     def _answer_fields(self, head: AnswerHead) -> list[Header]:
@@ -207,13 +209,7 @@ class Exchange(Sending):
             and not self.closes
             and self.head.request.version == "1.1"
             and not self._caller.server.draining
-            and (
-                held is None
-                or (
-                    held.dpop_key is None
-                    and self._route.refresh.by_head(head.status, head.headers) is Verdict.ACCEPTED
-                )
-            )
+            and (held is None or (held.dpop_key is None and head.is_accepted))
         )
 
     def answer_whole(self, head: AnswerHead, body: bytes) -> None:

@@ -20,6 +20,7 @@ from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.guard import Denied, Request
 from tokenproxy.proxy.headers import Header, NameTable
+from tokenproxy.proxy.target import split
 
 MAX_FIELDS = 128
 MAX_LINE = 16 << 10  # a request line or a field
@@ -52,8 +53,11 @@ class Head:
         "may_half_close",
         "request",
         "takes_trailers",
+        "told",
         "upgrade",
     )
+
+    told: tuple[str, str] | None  # method and path, once `tell` has been asked
 
     @classmethod
     def plain(cls, request: Request, length: int) -> "Head":
@@ -66,7 +70,16 @@ class Head:
         head.expects = head.takes_trailers = False
         head.codings = _NO_CODINGS
         head.upgrade = None
+        head.told = None
         return head
+
+    def tell(self) -> tuple[str, str]:
+        """Method and path as a log names them; `told` from then on."""
+        request = self.request
+        method = request.method.decode("ascii", "backslashreplace")
+        path = split(request.target)[0].decode("ascii", "backslashreplace")
+        told = self.told = method, path
+        return told
 
     @property
     def is_plain(self) -> bool:
@@ -85,6 +98,7 @@ class Head:
         self.takes_trailers = False
         self.codings: Sequence[bytes] = ()
         self.upgrade: bytes | None = None
+        self.told = None
         for field in request.headers:
             name = _FRAMING_NAMES[field[0]]
             if name is not None:

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from tokenproxy.proxy.guard import Admission
 from tokenproxy.proxy.headers import Header
-from tokenproxy.proxy.route import CompiledRoute
+from tokenproxy.proxy.route import CompiledRoute, Matched
+from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.secret import Secret
 
 LONGEST = 4096  # bytes of a head
@@ -47,6 +48,36 @@ class KnownFields:
         self.length = length
         self.admission = admission
         self.sent: dict[CompiledRoute, Sent] = {}
+
+
+class KnownRequest:
+    """A request with known fields, and the way that it takes: nothing of it is to be changed."""
+
+    __slots__ = ("_head_out", "_sent", "fields", "head", "way")
+
+    def __init__(self, head: Head, way: Matched, fields: KnownFields) -> None:
+        self.head = head
+        self.way = way
+        self.fields = fields
+        self._sent: Sent | None = None
+        self._head_out = b""
+
+    def head_out(self, sent: "Sent") -> bytes:
+        """The head that the upstream gets, with those lines."""
+        if self._sent is not sent:
+            line = b"%b %b HTTP/1.1" % (self.head.request.method, self.way.target)
+            self._sent, self._head_out = sent, line + sent.lines
+        return self._head_out
+
+
+class Known:
+    """What one listener remembers: requests, and fields that come with other targets, too."""
+
+    __slots__ = ("fields", "requests")
+
+    def __init__(self) -> None:
+        self.fields: Memory[KnownFields] = Memory()
+        self.requests: Memory[KnownRequest] = Memory()
 
 
 class Sent:

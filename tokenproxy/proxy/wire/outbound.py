@@ -25,10 +25,21 @@ class AnswerHead:
     """The head of an answer. `version` is "1.0" or "1.1"; `end` tells how its body is framed.
 
     `length` is its Content-Length. `out` is the head that went to a caller in HTTP/1.1 whose
-    connection stays open, where it is the same for all of them.
+    connection stays open, where it is the same for all of them; `is_accepted` says that no token
+    is rejected by it.
     """
 
-    __slots__ = ("end", "headers", "length", "out", "reason", "status", "upgrade", "version")
+    __slots__ = (
+        "end",
+        "headers",
+        "is_accepted",
+        "length",
+        "out",
+        "reason",
+        "status",
+        "upgrade",
+        "version",
+    )
 
     def __init__(self, status: int, reason: bytes, headers: Sequence[Header], version: str) -> None:
         self.status = status
@@ -39,6 +50,7 @@ class AnswerHead:
         self.length = 0
         self.upgrade: bytes | None = None
         self.out: bytes | None = None
+        self.is_accepted = False
 
     @property
     def is_final(self) -> bool:

@@ -16,7 +16,7 @@ from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.inbound import Head
-from tokenproxy.proxy.wire.known import KnownFields, Sent
+from tokenproxy.proxy.wire.known import KnownFields, KnownRequest, Sent
 from tokenproxy.proxy.wire.outbound import AnswerHead
 from tokenproxy.proxy.wire.pool import Overloaded
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -40,7 +40,7 @@ FULL = "All connections that this route may have are in use."
 class Sending(Turn, Client):
     """A request that goes to a route's upstream."""
 
-    _known: KnownFields | None = None
+    _known: KnownRequest | None = None
     _held: Held | None = None
     _keeper: "TokenKeeper | None" = None
     _fields: Sequence[Header] = ()  # as they are sent, but for the credential
@@ -83,7 +83,7 @@ class Sending(Turn, Client):
 
     # -- what is sent ------------------------------------------------------------------------
 
-    def _start(self, known: KnownFields | None) -> None:
+    def _start(self, known: KnownRequest | None) -> None:
         if known is None or not self._is_sent_again(known):
             self._known = known
             self._forward()
@@ -151,10 +151,10 @@ class Sending(Turn, Client):
 
     # -- fields that have come before --------------------------------------------------------
 
-    def _is_sent_again(self, known: KnownFields) -> bool:
+    def _is_sent_again(self, known: KnownRequest) -> bool:
         """Send what went out the last time with these fields, where it is the same and can."""
         route = self._route
-        sent = known.sent.get(route)
+        sent = known.fields.sent.get(route)
         if sent is None:
             return False
         name = route.settings.credential
@@ -169,8 +169,7 @@ class Sending(Turn, Client):
             return False
         self._fields = sent.fields
         self._connection = connection
-        method = self.head.request.method
-        head = b"%b %b HTTP/1.1%b" % (method, self._target, sent.lines)
+        method, head = self.head.request.method, known.head_out(sent)
         if self._upload is not None:
             head = self._upload.sent_with(head)
         connection.begin(self, method, head, chunked=None)
@@ -219,7 +218,7 @@ class Sending(Turn, Client):
         """The head, and as much of the body as may go now."""
         fields, target = self._rendered or self._with_token()
         if self._known is not None:
-            self._remember(self._known, fields, target)
+            self._remember(self._known.fields, fields, target)
         expects = self._expects
         if expects:
             fields = [*fields, EXPECT]

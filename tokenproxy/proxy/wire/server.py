@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
-from tokenproxy.proxy.wire.known import KnownFields, Memory
+from tokenproxy.proxy.wire.known import Known
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
 from tokenproxy.proxy.wire.pool import Connector, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
@@ -42,7 +42,7 @@ class Wire:
         self.connections: set[Downstream] = set()
         self._allowed_hosts = allowed_hosts
         self._max_connections = max_connections
-        self._guards: dict[object, tuple[Guard, Memory[KnownFields]]] = {}
+        self._guards: dict[object, tuple[Guard, Known]] = {}
         self.sweep = Sweep(self.loop, self._shortest())
         self.pools = {
             route.name: Pool(
@@ -68,10 +68,10 @@ class Wire:
 
     # -- told by connections -----------------------------------------------------------------
 
-    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Memory[KnownFields]]:
+    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Known]:
         """The guard of the listener that a connection came by, told by its local address.
 
-        With it come the fields that it has let in.
+        With it comes what it has let in before.
         """
         sockname = transport.get_extra_info("sockname")
         key = sockname if isinstance(sockname, tuple) else None
@@ -80,7 +80,7 @@ class Wire:
             addresses = () if key is None else ((str(key[0]), int(key[1])),)
             listener = Listener(addresses, self.scheme)
             guard = Guard(self.parts.table, listener, self._allowed_hosts)
-            found = self._guards[key] = guard, Memory()
+            found = self._guards[key] = guard, Known()
         return found
 
     def opened(self, connection: Downstream) -> None:

@@ -12,9 +12,8 @@ from tokenproxy.events import RequestServed
 from tokenproxy.proxy.answers import Answer, ErrorCode, answer, options_answer
 from tokenproxy.proxy.guard import Denied, OptionsAsked
 from tokenproxy.proxy.head import message_head
-from tokenproxy.proxy.target import split
 from tokenproxy.proxy.wire.inbound import Head
-from tokenproxy.proxy.wire.known import KnownFields
+from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.upload import Upload
 from tokenproxy.settings.route import Replay
@@ -56,8 +55,8 @@ class Turn:
 
     # -- its course --------------------------------------------------------------------------
 
-    def begin(self, known: KnownFields | None = None) -> None:
-        """It is this request's turn; its fields may be `known`."""
+    def begin(self, known: KnownRequest | None = None) -> None:
+        """It is this request's turn; it may be `known`."""
         self._is_begun = True
         self._began = self._caller.server.loop.time()
         try:
@@ -68,7 +67,7 @@ class Turn:
         except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
             self._fail_with(error)
 
-    def _start(self, known: KnownFields | None) -> None:
+    def _start(self, known: KnownRequest | None) -> None:
         raise NotImplementedError
 
     def _fail_with(self, error: Exception) -> None:
@@ -199,12 +198,13 @@ class Turn:
         if self._told or not self._is_begun:
             return
         self._told = True
-        server, request = self._caller.server, self.head.request
+        server, head = self._caller.server, self.head
+        method, path = head.told or head.tell()
         server.parts.observe(
             RequestServed(
                 route=self.route_name or "",
-                method=request.method.decode("ascii", "backslashreplace"),
-                path=split(request.target)[0].decode("ascii", "backslashreplace"),
+                method=method,
+                path=path,
                 status=self._status,
                 seconds=server.loop.time() - self._began,
                 bytes_in=0 if self._upload is None else self._upload.received,
@@ -230,7 +230,7 @@ class Refusal(Turn):
             self._upload = Upload(NO_REPLAY, head.length, caller.read_on)
             self._upload.discard()
 
-    def _start(self, known: KnownFields | None) -> None:
+    def _start(self, known: KnownRequest | None) -> None:
         del known
         verdict = self._verdict
         if isinstance(verdict, OptionsAsked):
