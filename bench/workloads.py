@@ -29,6 +29,7 @@ class Workload:
 
 WORKLOADS = (
     Workload("small", "GET of 95 bytes", Order(), paced=True),
+    Workload("unique", "GET of 95 bytes, no request like another", Order(unique=True)),
     Workload("post", "POST of 10 KiB", Order(body=10 << 10)),
     Workload("large", "GET of 64 KiB", Order(path="/large")),
     Workload(

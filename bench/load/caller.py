@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from enum import Enum, auto
+from itertools import count
 from typing import cast
 
 from bench.processes import LOOPBACK
@@ -18,6 +19,8 @@ PIECE = bytes(256 << 10)
 WHOLE = 64 << 10  # a body up to this is sent in one write with its head
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 LAST_CHUNK = b"0\r\n\r\n"
+ID = b"id-of-a-request-"
+ids = count()
 BROWSER = (
     "Host: {host}\r\n"
     "Connection: {connection}\r\n"
@@ -37,8 +40,10 @@ UPGRADE = (
 )
 
 
-def request_head(port: int, path: str, body: int | None = None, *, upgrade: bool = False) -> bytes:
-    """A browser's request, a POST if it has a body of that many bytes."""
+def request_head(
+    port: int, path: str, body: int | None = None, *, upgrade: bool = False, unique: bool = False
+) -> bytes:
+    """A browser's request, a POST if it has a body of that many bytes; `unique` with an `ID`."""
     headers = BROWSER.format(
         host=f"{LOOPBACK}:{port}", connection="Upgrade" if upgrade else "keep-alive"
     )
@@ -46,6 +51,9 @@ def request_head(port: int, path: str, body: int | None = None, *, upgrade: bool
         headers += UPGRADE
     if body is not None:
         headers += f"Content-Type: application/octet-stream\r\nContent-Length: {body}\r\n"
+    if unique:
+        path += f"?id={ID.decode()}"
+        headers += f"X-Request-Id: {ID.decode()}\r\n"
     return f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\n{headers}\r\n".encode()
 
 
@@ -102,9 +110,14 @@ class Caller(asyncio.Protocol):
     def send(self) -> None:
         """The next request."""
         self._state = State.HEAD
-        self._transport.write(self._whole)
+        self._transport.write(self._next())
         self._unsent = self._rest
         self._send_rest()
+
+    def _next(self) -> bytes:
+        if ID not in self._whole:
+            return self._whole
+        return self._whole.replace(ID, b"%016d" % next(ids))
 
     def close(self) -> None:
         """At once."""

@@ -25,7 +25,9 @@ class Crowd:
         self.latencies: list[float] = []
         self.callers: set[Caller] = set()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._head = request_head(order.port, order.path, order.body, upgrade=self.UPGRADE)
+        self._head = request_head(
+            order.port, order.path, order.body, upgrade=self.UPGRADE, unique=order.unique
+        )
 
     def answered(self, caller: Caller) -> None:
         """An answer has come whole: count it, and send the next."""

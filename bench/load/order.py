@@ -25,6 +25,7 @@ class Order:
     path: str = "/small"
     body: int | None = None
     connections: int = 32
+    unique: bool = False  # each request has an id of its own, in its target and in a field
     port: int = 0
     processes: tuple[int, ...] = ()
     seconds: float = 1.0

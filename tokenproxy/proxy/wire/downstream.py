@@ -70,6 +70,7 @@ class Downstream(asyncio.Protocol):
         self._queue: deque[Turn] = deque()
         self._pauses = 0
         self._half_closed = False
+        self._last_lines = b""  # the fields of the last request
         self._unread = b""  # the last piece before reading was paused
         self._rest = b""  # what came after a request to switch protocols
         self._backlog = b""  # what came after as many requests as may wait
@@ -145,9 +146,13 @@ class Downstream(asyncio.Protocol):
         return known
 
     def _learn(self, exchange: Turn, data: bytes) -> None:
-        """Remember the fields of a request that came alone and in one piece."""
+        """Remember the fields of a request that came alone and in one piece, the second time."""
         head, request = exchange.head, exchange.head.request
         start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
+        lines = data[start + 2 : end]
+        if lines != self._last_lines:
+            self._last_lines = lines
+            return
         length = head.length or 0
         if exchange.is_refused or not head.is_plain or len(data) != end + length:
             return
@@ -155,7 +160,7 @@ class Downstream(asyncio.Protocol):
         line = b"%b %b HTTP/1.1" % (request.method, request.target)
         if admission is not None and data[:start] == line:
             known = KnownFields(request.headers, length, admission)
-            self._known.fields.keep(data[start + 2 : end], known)
+            self._known.fields.keep(lines, known)
 
     def _feed(self, data: bytes) -> None:
         """Parse what has come, but no more than may be taken in."""
