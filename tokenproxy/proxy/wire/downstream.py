@@ -71,6 +71,7 @@ class Downstream(asyncio.Protocol):
         self._pauses = 0
         self._half_closed = False
         self._last_lines = b""  # the fields of the last request
+        self._is_beginning = False  # requests, as long as each is answered at once
         self._unread = b""  # the last piece before reading was paused
         self._rest = b""  # what came after a request to switch protocols
         self._backlog = b""  # what came after as many requests as may wait
@@ -115,6 +116,8 @@ class Downstream(asyncio.Protocol):
     def _is_known(self, data: bytes) -> bool:
         """Begin a request that has come before, or its fields, where nothing else is under way."""
         if self._current is not None or self._phase is not Phase.REQUEST or self._pauses:
+            return False
+        if self._queue or self.is_full:
             return False
         end = data.find(b"\r\n\r\n") + _BLANK
         known = self._known.requests.get(data[:end]) or self._recognized(data, end)
@@ -197,7 +200,8 @@ class Downstream(asyncio.Protocol):
             self._deadline = self.sweep.after(self.server.timeouts.request_body_idle)
         self._segment = b""
         if self._current is None and self._queue:
-            if self._messages == 1 and phase is Phase.REQUEST and is_whole and not was_head:
+            is_alone = self._messages == len(self._queue) == 1
+            if is_alone and phase is Phase.REQUEST and is_whole and not was_head:
                 self._learn(self._queue[0], data)
             self._next()
         if self._pauses:
@@ -360,10 +364,19 @@ class Downstream(asyncio.Protocol):
             self.pause(QUEUE)
 
     def _next(self) -> None:
-        self._current = exchange = self._queue.popleft()
-        if self._pauses & QUEUE and len(self._queue) < MAX_PIPELINED:
-            self.server.loop.call_soon(self._catch_up)
-        exchange.begin()
+        """Begin the next request, and others while they are answered at once.
+
+        A caller that does not read its answers gets no more of them for the moment.
+        """
+        if self._is_beginning:
+            return
+        self._is_beginning = True
+        while self._queue and self._current is None and not self.is_full:
+            self._current = self._queue.popleft()
+            if self._pauses & QUEUE and len(self._queue) < MAX_PIPELINED:
+                self.server.loop.call_soon(self._catch_up)
+            self._current.begin()
+        self._is_beginning = False
 
     def _catch_up(self) -> None:
         """Take in what has been held back."""
@@ -500,6 +513,8 @@ class Downstream(asyncio.Protocol):
             self._tunnel.resume_upstream()
         elif self._current is not None:
             self._current.resume_answer()
+        else:
+            self._next()
 
     def write(self, data: bytes) -> None:
         """Send some of the answer."""

@@ -74,9 +74,11 @@ class Pool:
 
     def take(self) -> Upstream | None:
         """A connection that stands, if there is one and nobody waits for it."""
-        if not self._idle or self._waiters:
-            return None
-        return self._idle.popitem()[0]
+        while self._idle and not self._waiters:
+            newest = self._idle.popitem()[0]
+            if newest.stands:
+                return newest
+        return None
 
     async def get(self, *, fresh: bool = False) -> Upstream:
         """A connection: one that stands unless it must be `fresh`, else a new one.
@@ -85,12 +87,19 @@ class Pool:
             UpstreamError: none can be made.
             Overloaded: there are as many as may be, and none came free in time.
         """
-        if not fresh and (standing := self.take()) is not None:
-            return standing
+        given = None if fresh else self.take()
+        while given is None:
+            given = await self._given(fresh=fresh)
+        return given
+
+    async def _given(self, *, fresh: bool) -> Upstream | None:
+        """A connection; None where the one that was given has ended before it was taken."""
         if fresh and self._idle and len(self._made) + self._opening >= self._limit:
             self._close(next(iter(self._idle)))  # the oldest makes room
         if self._waiters or len(self._made) + self._opening >= self._limit:
             given = await self._wait()
+            if given is not None and not given.stands:
+                return None
             if given is not None and not (fresh and given.is_reused):
                 return given
             if given is not None:
@@ -135,6 +144,7 @@ class Pool:
             if made.is_lost:
                 raise UpstreamError("it closed at once", UpstreamFault.BROKE_OFF)
             self._made.add(made)
+            self._sweep.add(self)
             return made
         finally:
             self._opening -= 1
@@ -143,7 +153,9 @@ class Pool:
     # -- told by connections -----------------------------------------------------------------
 
     def release(self, connection: Upstream) -> None:
-        """It is free again."""
+        """It is free again, if it stands."""
+        if not connection.stands:
+            return
         if not connection.is_reused:
             connection.is_reused = True
             self._connector.answered(connection)
@@ -165,6 +177,8 @@ class Pool:
         if connection in self._made:
             self._made.discard(connection)
             self._make_room()
+            if not self._made:
+                self._sweep.discard(self)
 
     def _make_room(self) -> None:
         """Let the first who waits make one, where there may be another."""

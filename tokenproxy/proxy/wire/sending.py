@@ -119,7 +119,7 @@ class Sending(Turn, Client):
                 fields.append(CHUNKED)
             self._expects = self.head.expects or (
                 self._route.settings.credential is not None
-                and (upload.length is None or not upload.is_replayable)
+                and not (upload.is_kept and upload.length is not None)
             )
         if self.head.takes_trailers:
             fields += ((b"Connection", b"TE"), (b"TE", b"trailers"))
@@ -207,8 +207,6 @@ class Sending(Turn, Client):
     async def _connect(self, *, fresh: bool) -> None:
         pool = self._caller.server.pools[self._route.name]
         connection = await pool.get(fresh=fresh)
-        while connection.is_lost:  # between being given and being taken
-            connection = await pool.get(fresh=fresh)
         if self.answered:
             pool.release(connection)
         else:

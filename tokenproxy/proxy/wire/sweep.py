@@ -1,7 +1,8 @@
 """Deadlines by one coarse timer: a sweep over all connections, and not a timer for each.
 
-`now` is the time of the last tick, so that to set a deadline costs no look at a clock. One that
-is set to `now` + seconds + one tick is met no sooner than it says, and two ticks late at most.
+While it ticks, `now` is the time of the last tick, so that to set a deadline costs no look at a
+clock. One that is set to `now` + seconds + one tick is met no sooner than it says, and two ticks
+late at most.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ class Sweep:
 
     def after(self, seconds: float | None) -> float:
         """The deadline in so many seconds; None is never."""
+        if self._timer is None:
+            self.now = self._loop.time()  # nothing has told it since the last tick
         return NEVER if seconds is None else self.now + seconds + self._tick
 
     def add(self, watched: Watched) -> None:

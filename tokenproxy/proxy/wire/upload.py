@@ -1,7 +1,9 @@
 """A request's body on its way: from the caller into the spool, and on to an upstream.
 
 It goes out while it comes in. What is kept of it (contract 3.3.3) can be sent once more from
-the beginning, followed by the rest. How fast the caller may send is decided here too:
+the beginning, followed by the rest. The spool is its beginning, as far as it was kept, and what
+has come after that and not gone out is pending: until some of that goes, all can be sent anew.
+How fast the caller may send is decided here too:
 
 | the upload                                   | the caller is read from                      |
 |----------------------------------------------|----------------------------------------------|
@@ -43,7 +45,8 @@ def _nobody(reads: bool) -> None:  # noqa: FBT001 - a callback
 class Upload:
     """One body. `read_on` is told whether the caller should be read from.
 
-    `length` is its Content-Length in bytes, None where it comes in chunks.
+    `length` is its Content-Length in bytes, None where it comes in chunks; `is_kept` tells whether
+    what comes is kept.
     """
 
     __slots__ = (
@@ -57,6 +60,7 @@ class Upload:
         "_sink",
         "_spool",
         "ended",
+        "is_kept",
         "is_useless",
         "length",
         "received",
@@ -66,9 +70,10 @@ class Upload:
         self._spool = Spool(replay)
         if length is not None and length > replay.max_body:
             self._spool.drop()
+        self.is_kept = self._spool.kept
         self._limit = max(replay.max_body - ONE_READ, replay.max_body // 2)
-        self._pending: deque[bytes] = deque()  # what has not gone out, where no spool keeps it
-        self._gone = 0  # bytes that have gone out and were not kept
+        self._pending: deque[bytes] = deque()  # what came after the spool and has not gone out
+        self._gone = 0  # bytes that came after the spool and have gone out
         self._sent = 0  # bytes that have gone out to the present sink
         self._sink: Sink | None = None
         self._is_waiting = True
@@ -97,7 +102,7 @@ class Upload:
     @property
     def is_replayable(self) -> bool:
         """Whether all of it, as far as it has come, can be sent from the beginning."""
-        return self._spool.kept or not self._gone
+        return not self._gone
 
     @property
     def is_sent(self) -> bool:
@@ -117,17 +122,16 @@ class Upload:
         self.received += len(piece)
         if self.is_useless:
             return
-        self._keep(piece, before)
+        self.is_kept = self.is_kept and self._spool.keep(piece)
         sink = self._sink
-        if sink is not None and not self._is_waiting:
-            if self._sent == before and not sink.is_full:
-                self._went(len(piece))
-                sink.send_piece(piece)
-            else:
-                self._hold_back(piece)
-                self.pump()
+        if sink is None or self._is_waiting:
+            self._hold_back(piece)
+        elif self._sent == before and not sink.is_full:
+            self._went(len(piece))
+            sink.send_piece(piece)
         else:
             self._hold_back(piece)
+            self.pump()
         self._regulate()
 
     def end(self) -> None:
@@ -135,20 +139,8 @@ class Upload:
         self.ended = True
         self.pump()
 
-    def _keep(self, piece: bytes, before: int) -> None:
-        spool = self._spool
-        if spool.kept and not spool.keep(piece):
-            # What is kept and has not gone out must not be lost with the rest.
-            offset = self._sent
-            while offset < before:
-                unsent = spool.read(offset)[: before - offset]
-                self._pending.append(unsent)
-                offset += len(unsent)
-            self._gone = self._sent
-            spool.drop()
-
     def _hold_back(self, piece: bytes) -> None:
-        if not self._spool.kept:
+        if not self.is_kept:
             self._pending.append(piece)
 
     # -- to the upstream ---------------------------------------------------------------------
@@ -187,6 +179,7 @@ class Upload:
     def close(self) -> None:
         """Give back memory and file."""
         self._gone = max(self._gone, 1)
+        self.is_kept = False
         self._spool.drop()
         self._pending.clear()
 
@@ -196,8 +189,7 @@ class Upload:
         if sink is None or self._is_waiting:
             return
         while self._sent < self.received and not sink.is_full:
-            kept = self._spool.kept
-            piece = self._spool.read(self._sent) if kept else self._pending.popleft()
+            piece = self._next()
             self._went(len(piece))
             sink.send_piece(piece)
         if self.ended and self._sent == self.received:
@@ -205,10 +197,15 @@ class Upload:
             sink.send_end()
         self._regulate()
 
+    def _next(self) -> bytes:
+        kept = self._spool.size - self._sent
+        return self._spool.read(self._sent)[:kept] if kept > 0 else self._pending.popleft()
+
     def _went(self, size: int) -> None:
         self._sent += size
-        if not self._spool.kept:
+        if self._sent > self._spool.size:
             self._gone += size
+            self._spool.drop()
 
     def _regulate(self) -> None:
         reads = self._may_read()
@@ -221,6 +218,6 @@ class Upload:
             return True
         if self._sink is not None and not self._is_waiting:
             return self.received - self._sent < BACKLOG
-        if self._spool.kept:
+        if self.is_kept:
             return self.received < self._limit
-        return self.received - self._gone < BACKLOG
+        return self.received - self._spool.size - self._gone < BACKLOG

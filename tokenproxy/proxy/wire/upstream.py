@@ -143,6 +143,11 @@ class Upstream(asyncio.Protocol):
         self._client = None
         self.abort()
 
+    @property
+    def stands(self) -> bool:
+        """Whether what is sent may arrive: nothing has told of the connection's end."""
+        return not self.is_lost and not self.transport.is_closing()
+
     def abort(self) -> None:
         """End the connection."""
         if not self.is_lost:
@@ -203,6 +208,8 @@ class Upstream(asyncio.Protocol):
             if not self._has_ended:
                 self._fail(UpstreamFault.PROTOCOL)
                 return
+        if self._client is not client:
+            return  # it has left, and been answered otherwise
         if self._has_ended:
             if is_first and self._head is not None and self._head.end is End.LENGTH:
                 self._learn(self._head, data)
@@ -343,7 +350,7 @@ class Upstream(asyncio.Protocol):
         """Request and answer are whole: the connection is free, if it is in order."""
         client, self._client = self._client, None
         self.transport.resume_reading()
-        if self._is_sound and not self.is_lost and not self.transport.is_closing():
+        if self._is_sound and self.stands:
             self._pool.release(self)
         else:
             self._pool.dropped(self)
@@ -386,10 +393,10 @@ class Upstream(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read nothing of the answer for the moment."""
-        if not self.is_lost and not self.transport.is_closing():
+        if self.stands:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on."""
-        if not self.is_lost and not self.transport.is_closing():
+        if self.stands:
             self.transport.resume_reading()
