@@ -34,13 +34,16 @@ def _framing_name(name: bytes) -> bytes | None:
 
 _FRAMING_NAMES = NameTable(_framing_name)
 
+_NONE: Sequence[bytes] = ()
+
 
 class Head:
     """A request's head, and how its body is framed.
 
     `length` is the body's size in bytes, None where it comes in chunks; `has_body` is False
-    where there is none. `is_last` says that the caller sends no other request after it, and
-    `may_half_close` that it may close its own side and still wants its answer (contract 3.1).
+    where there is none. `upgrades` are the protocols that the caller would switch to, if it
+    `may_switch`. `is_last` says that it sends no other request after it, and `may_half_close` that
+    it may close its own side and still wants its answer (contract 3.1).
     """
 
     __slots__ = (
@@ -52,7 +55,7 @@ class Head:
         "may_half_close",
         "request",
         "takes_trailers",
-        "upgrade",
+        "upgrades",
     )
 
     @classmethod
@@ -64,18 +67,18 @@ class Head:
         head.has_body = length > 0
         head.is_last = head.may_half_close = False
         head.expects = head.takes_trailers = False
-        head.codings = _NO_CODINGS
-        head.upgrade = None
+        head.codings = _NONE
+        head.upgrades = _NONE
         return head
 
     @property
     def is_plain(self) -> bool:
         """Whether `plain` would say the same of it."""
         return self.request.version == "1.1" and not (
-            self.is_last or self.expects or self.takes_trailers or self.codings or self.upgrade
+            self.is_last or self.expects or self.takes_trailers or self.codings or self.upgrades
         )
 
-    def __init__(self, request: Request, *, is_last: bool) -> None:
+    def __init__(self, request: Request, *, is_last: bool, may_switch: bool = False) -> None:
         self.request = request
         self.is_last = is_last
         self.may_half_close = is_last or request.version == "1.0"
@@ -84,11 +87,13 @@ class Head:
         self.expects = False
         self.takes_trailers = False
         self.codings: Sequence[bytes] = ()
-        self.upgrade: bytes | None = None
+        self.upgrades: Sequence[bytes] = _NONE
         for field in request.headers:
             name = _FRAMING_NAMES[field[0]]
             if name is not None:
                 self._note(name, field[1])
+        if is_last or not may_switch or request.version == "1.0":
+            self.upgrades = _NONE  # RFC 9110 7.8: they are to be ignored
 
     def _note(self, name: bytes, value: bytes) -> None:
         match name:
@@ -104,10 +109,8 @@ class Head:
             case b"te":
                 self.takes_trailers = b"trailers" in value.lower()
             case _:
-                self.upgrade = value
-
-
-_NO_CODINGS: Sequence[bytes] = ()
+                protocols = (each.strip(b" \t") for each in value.split(b","))
+                self.upgrades = [*self.upgrades, *protocols]
 
 
 def refusal(head: Head, size: int) -> Denied | None:
