@@ -22,7 +22,7 @@ from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.exchange import Exchange
 from tokenproxy.proxy.wire.inbound import HEAD_TOO_LARGE, VERSION, Head, refusal
 from tokenproxy.proxy.wire.known import KnownFields, KnownRequest
-from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, unread
+from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, peek, unread
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.tunnel import Tunnel
 from tokenproxy.proxy.wire.turn import Refusal, Turn
@@ -76,6 +76,7 @@ class Downstream(asyncio.Protocol):
         self._rest = b""  # what came after a request to switch protocols
         self._backlog = b""  # what came after as many requests as may wait
         self._tunnel: Tunnel | None = None
+        self._is_beginning = False  # a request; what is answered at once must not begin the next
         self._deadline = NEVER
 
     # -- the connection ----------------------------------------------------------------------
@@ -264,7 +265,8 @@ class Downstream(asyncio.Protocol):
             version=parser.get_http_version(),
             has_body=False,
         )
-        head = Head(request, is_last=not parser.should_keep_alive())
+        is_last = not parser.should_keep_alive()
+        head = Head(request, is_last=is_last, may_switch=parser.should_upgrade())
         size = len(self._segment) + len(self._begun)
         denied = refusal(head, size) or self._line_refusal(request)
         self._begun = b""
@@ -492,7 +494,7 @@ class Downstream(asyncio.Protocol):
                 self._deadline = self.sweep.after(self.server.timeouts.request_head)
 
     def read_on(self, reads: bool) -> None:  # noqa: FBT001 - a callback
-        """Whether the body that is coming is wanted now."""
+        """Whether what is coming, a body or a tunnel's bytes, is wanted now."""
         if reads:
             self.resume(UPLOAD)
         else:
@@ -538,9 +540,7 @@ class Downstream(asyncio.Protocol):
         current = self._current
         if current is not None and current.deadline < now:
             current.expired()
-        if self._tunnel is not None:
-            self._tunnel.tick(now)
-        elif self._deadline < now:
+        if self._deadline < now:
             self._deadline = NEVER
             self._expired()
 
@@ -571,11 +571,16 @@ class Downstream(asyncio.Protocol):
 
     def seen(self, sight: Sight) -> None:
         """End the connection of a caller who has left while it was not read from."""
+        sock = self.paused_socket
+        if self._tunnel is not None and sock is not None:
+            sight = peek(sock)  # that both sides have closed theirs is no reason to drop what came
         if sight is Sight.HERE or (sight is Sight.FINISHED and self._may_be_half_closed()):
             return
         self.transport.abort()
 
     def _may_be_half_closed(self) -> bool:
+        if self._tunnel is not None:
+            return True
         last = self._queue[-1] if self._queue else self._current
         if last is not None and last.head.may_half_close:
             return True

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenproxy.proxy.parts import TokenKeeper
 
 CONTINUE, NO_CONTENT, EXPECTATION_FAILED, SUCCESS = 100, 204, 417, 2
+_LENGTH = b"content-length"  # some send one of zero with a 101
 
 
 class Exchange(Sending):
@@ -350,13 +351,8 @@ class Exchange(Sending):
 
     def switched(self, head: AnswerHead, rest: bytes) -> None:
         """The upstream speaks another protocol from here on."""
-        connection, wanted = self._connection, self._protocol()
-        is_asked = (
-            wanted is not None
-            and head.upgrade is not None
-            and head.upgrade.lower() == wanted.lower()
-            and connection is not None
-        )
+        connection, protocol = self._connection, b", ".join(head.upgrades)
+        is_asked = protocol.lower() in (each.lower() for each in self._protocols())
         if not is_asked or connection is None:
             self._let_go()
             self._fail_with(UpstreamError("unasked", UpstreamFault.PROTOCOL))
@@ -365,15 +361,14 @@ class Exchange(Sending):
         self.answered = True
         self.deadline = NEVER
         self._connection = None
-        fields = self._answer_fields(head)
-        fields += ((b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade or b""))
+        fields = [each for each in self._answer_fields(head) if each[0].lower() != _LENGTH]
+        fields += ((b"Connection", b"Upgrade"), (b"Upgrade", protocol))
         self._caller.write(message_head(b"HTTP/1.1 101 " + head.reason, fields))
         Tunnel(self._caller, connection, self._timeouts.idle, self._tunnelled).begin(rest)
 
     def _tunnelled(self, bytes_in: int, bytes_out: int, *, complete: bool) -> None:
         """The tunnel has come to its end."""
-        del bytes_in
-        self._bytes_out = bytes_out
+        self._bytes_in, self._bytes_out = bytes_in, bytes_out
         self._is_complete = complete
         self._tell()
 

@@ -35,13 +35,16 @@ def _framing_name(name: bytes) -> bytes | None:
 
 _FRAMING_NAMES = NameTable(_framing_name)
 
+_NONE: Sequence[bytes] = ()
+
 
 class Head:
     """A request's head, and how its body is framed.
 
     `length` is the body's size in bytes, None where it comes in chunks; `has_body` is False
-    where there is none. `is_last` says that the caller sends no other request after it, and
-    `may_half_close` that it may close its own side and still wants its answer (contract 3.1).
+    where there is none. `upgrades` are the protocols that the caller would switch to, if it
+    `may_switch`. `is_last` says that it sends no other request after it, and `may_half_close` that
+    it may close its own side and still wants its answer (contract 3.1).
     """
 
     __slots__ = (
@@ -54,7 +57,7 @@ class Head:
         "request",
         "takes_trailers",
         "told",
-        "upgrade",
+        "upgrades",
     )
 
     told: tuple[str, str] | None  # method and path, once `tell` has been asked
@@ -68,8 +71,8 @@ class Head:
         head.has_body = length > 0
         head.is_last = head.may_half_close = False
         head.expects = head.takes_trailers = False
-        head.codings = _NO_CODINGS
-        head.upgrade = None
+        head.codings = _NONE
+        head.upgrades = _NONE
         head.told = None
         return head
 
@@ -85,10 +88,10 @@ class Head:
     def is_plain(self) -> bool:
         """Whether `plain` would say the same of it."""
         return self.request.version == "1.1" and not (
-            self.is_last or self.expects or self.takes_trailers or self.codings or self.upgrade
+            self.is_last or self.expects or self.takes_trailers or self.codings or self.upgrades
         )
 
-    def __init__(self, request: Request, *, is_last: bool) -> None:
+    def __init__(self, request: Request, *, is_last: bool, may_switch: bool = False) -> None:
         self.request = request
         self.is_last = is_last
         self.may_half_close = is_last or request.version == "1.0"
@@ -97,12 +100,14 @@ class Head:
         self.expects = False
         self.takes_trailers = False
         self.codings: Sequence[bytes] = ()
-        self.upgrade: bytes | None = None
+        self.upgrades: Sequence[bytes] = _NONE
         self.told = None
         for field in request.headers:
             name = _FRAMING_NAMES[field[0]]
             if name is not None:
                 self._note(name, field[1])
+        if is_last or not may_switch or request.version == "1.0":
+            self.upgrades = _NONE  # RFC 9110 7.8: they are to be ignored
 
     def _note(self, name: bytes, value: bytes) -> None:
         match name:
@@ -118,10 +123,8 @@ class Head:
             case b"te":
                 self.takes_trailers = b"trailers" in value.lower()
             case _:
-                self.upgrade = value
-
-
-_NO_CODINGS: Sequence[bytes] = ()
+                protocols = (each.strip(b" \t") for each in value.split(b","))
+                self.upgrades = [*self.upgrades, *protocols]
 
 
 def refusal(head: Head, size: int) -> Denied | None:

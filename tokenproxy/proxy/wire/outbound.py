@@ -37,7 +37,7 @@ class AnswerHead:
         "out",
         "reason",
         "status",
-        "upgrade",
+        "upgrades",
         "version",
     )
 
@@ -48,7 +48,7 @@ class AnswerHead:
         self.version = version
         self.end = End.CLOSE
         self.length = 0
-        self.upgrade: bytes | None = None
+        self.upgrades: Sequence[bytes] = ()
         self.out: bytes | None = None
         self.is_accepted = False
 
@@ -82,7 +82,7 @@ def understood(head: AnswerHead, method: bytes) -> bool:
         if name == b"content-length":
             head.end, head.length = End.LENGTH, int(field[1])
         elif name == b"upgrade":
-            head.upgrade = field[1]
+            head.upgrades = (*head.upgrades, field[1])
         else:
             codings.append(field[1])
     if codings:
@@ -92,4 +92,5 @@ def understood(head: AnswerHead, method: bytes) -> bool:
         head.end = End.CHUNKS
     if method == b"HEAD" or head.status in _BODILESS or not head.is_final:
         head.end = End.NONE
-    return True
+    # RFC 9110 15.2: one that is not final has no body; what says so would be read as the answer's.
+    return head.is_final or not (codings or head.length)

@@ -72,14 +72,13 @@ class Sending(Turn, Client):
     @property
     def upgrades(self) -> bool:
         """Whether the caller wants to switch to a protocol that the route lets it have."""
-        return self._protocol() is not None
+        return bool(self.head.upgrades) and bool(self._protocols())
 
-    def _protocol(self) -> bytes | None:
-        wanted = self.head.upgrade
-        if wanted is None or self.head.has_body:
-            return None
+    def _protocols(self) -> list[bytes]:
+        if self.head.has_body:
+            return []
         allowed = self._route.settings.upgrade
-        return wanted if wanted.decode("latin-1").lower() in allowed else None
+        return [name for name in self.head.upgrades if name.decode("latin-1").lower() in allowed]
 
     # -- what is sent ------------------------------------------------------------------------
 
@@ -123,9 +122,8 @@ class Sending(Turn, Client):
             )
         if self.head.takes_trailers:
             fields += ((b"Connection", b"TE"), (b"TE", b"trailers"))
-        protocol = self._protocol()
-        if protocol is not None:
-            fields += ((b"Connection", b"Upgrade"), (b"Upgrade", protocol))
+        if self.upgrades:
+            fields += ((b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(self._protocols())))
 
     async def _wait_for_token(self, keeper: "TokenKeeper") -> None:
         self._held = await keeper.get()

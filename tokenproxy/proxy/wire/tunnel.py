@@ -1,7 +1,16 @@
 """Two connections that have switched to another protocol: bytes both ways, as they are.
 
-Each side's end of sending is passed on and leaves the other way open, back-pressure goes
-through, and where one side breaks off, so does the other.
+Back-pressure goes through, and so does each side's end:
+
+| a side                                         | the other                                   |
+|------------------------------------------------|---------------------------------------------|
+| ends what it sends                             | is sent an end; its own way stays open      |
+| ends, and one of them speaks TLS, which cannot | gets what has come, and both are closed     |
+| be closed by half; or both have ended          |                                             |
+| breaks off                                     | is reset                                    |
+| and the other are silent for `idle` seconds    | both are reset                              |
+| takes no more                                  | is not read from; where the caller is who   |
+|                                                | takes no more, that is no silence           |
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -33,6 +42,7 @@ class Tunnel:
         self._ended = ended
         self._bytes_in = self._bytes_out = 0
         self._caller_done = self._upstream_done = False
+        self._caller_lost = False
         self._told = False
         self._deadline = NEVER
 
@@ -40,6 +50,7 @@ class Tunnel:
         """Pass on what has come already, and all that comes."""
         self._upstream.switch(self)
         early = self._caller.switch(self)
+        self._caller.sweep.add(self)
         if rest:
             self.from_upstream(rest)
         if early:
@@ -51,7 +62,8 @@ class Tunnel:
             self.pause_caller()
 
     def _touch(self) -> None:
-        self._deadline = self._caller.sweep.after(self._idle)
+        waits = self._caller.is_full and not self._told
+        self._deadline = NEVER if waits else self._caller.sweep.after(self._idle)
 
     def from_caller(self, data: bytes) -> None:
         """Bytes have come from the caller."""
@@ -71,7 +83,7 @@ class Tunnel:
     def caller_ended(self) -> bool:
         """The caller sends no more; whether its connection stays open the other way."""
         self._caller_done = True
-        if self._upstream_done or not self._upstream.transport.can_write_eof():
+        if self._upstream_done or not self._has_halves:
             self._close()
             return False
         self._upstream.transport.write_eof()
@@ -80,58 +92,80 @@ class Tunnel:
     def upstream_ended(self) -> bool:
         """The upstream sends no more; whether its connection stays open the other way."""
         self._upstream_done = True
-        if self._caller_done or not self._caller.transport.can_write_eof():
+        if self._caller_done or not self._has_halves:
             self._close()
             return False
         self._caller.transport.write_eof()
         return True
 
+    @property
+    def _has_halves(self) -> bool:
+        """Whether each way can end by itself."""
+        return (
+            self._caller.transport.can_write_eof()
+            and self._upstream.transport.can_write_eof()
+            and not self._caller.transport.is_closing()
+            and not self._upstream.transport.is_closing()
+        )
+
     def _close(self) -> None:
+        """Both have what was sent to them; who does not take the last of it has `idle` seconds."""
         self._tell(complete=True)
+        self._touch()
         self._caller.transport.close()
         if not self._upstream.is_lost:
             self._upstream.transport.close()
 
     def lost_caller(self) -> None:
         """The caller's connection has ended."""
-        self._tell(complete=self._caller_done and self._upstream_done)
+        self._caller_lost = True
+        self._tell(complete=False)
         if not self._upstream.is_lost and not self._upstream.transport.is_closing():
-            self._upstream.transport.abort()
+            reset(self._upstream.transport)
+        self._forget()
 
     def lost_upstream(self) -> None:
         """The upstream's connection has ended."""
-        self._tell(complete=self._caller_done and self._upstream_done)
+        self._tell(complete=False)
         if not self._caller.transport.is_closing():
             reset(self._caller.transport)
+        self._forget()
 
     def _tell(self, *, complete: bool) -> None:
         if not self._told:
             self._told = True
-            self._deadline = NEVER
             self._ended(self._bytes_in, self._bytes_out, complete=complete)
+
+    def _forget(self) -> None:
+        if self._caller_lost and self._upstream.is_lost:
+            self._caller.sweep.discard(self)
 
     def tick(self, now: float) -> None:
         """End it where both sides have been silent for too long."""
         if self._deadline < now:
             self._deadline = NEVER
-            reset(self._caller.transport)
+            if not self._caller_lost:
+                reset(self._caller.transport)
+            if not self._upstream.is_lost:
+                reset(self._upstream.transport)
 
     # -- the flow ----------------------------------------------------------------------------
 
     def pause_caller(self) -> None:
         """The upstream takes no more for the moment."""
-        if not self._caller.transport.is_closing():
-            self._caller.transport.pause_reading()
+        self._caller.read_on(reads=False)
 
     def resume_caller(self) -> None:
         """It takes more."""
-        if not self._caller.transport.is_closing():
-            self._caller.transport.resume_reading()
+        self._touch()
+        self._caller.read_on(reads=True)
 
     def pause_upstream(self) -> None:
         """The caller takes no more for the moment."""
+        self._touch()
         self._upstream.pause_reading()
 
     def resume_upstream(self) -> None:
         """It takes more."""
+        self._touch()
         self._upstream.resume_reading()

@@ -43,6 +43,7 @@ class Turn:
     _told = False
     _status = CALLER_LEFT
     _code: ErrorCode | None = None
+    _bytes_in = 0  # of a tunnel; a body counts its own
     _bytes_out = 0
     _is_complete = True
     _began = 0.0
@@ -207,7 +208,7 @@ class Turn:
                 path=path,
                 status=self._status,
                 seconds=server.loop.time() - self._began,
-                bytes_in=0 if self._upload is None else self._upload.received,
+                bytes_in=self._bytes_in if self._upload is None else self._upload.received,
                 bytes_out=self._bytes_out,
                 replayed=self._replayed,
                 code=None if self._code is None else self._code.value,
