@@ -57,6 +57,7 @@ bench: $(VENV)/.test ## Measure what must be fast, and count what must be rare
 	@bench/install.sh $(BIN)
 	$(BIN)/python -m bench.keeper
 	$(BIN)/python -m bench.replicas
+	$(BIN)/python -m bench.callbacks
 	$(BIN)/python -m bench.http $(BENCH_ARGS)
 
 clean: ## Remove what was made here
