@@ -12,12 +12,18 @@ from tokenproxy.proxy.headers import (
     NameTable,
     RequestRules,
     nominated,
-    to_caller,
 )
+from tokenproxy.proxy.route import CompiledRoute
 from tokenproxy.settings.headers import RequestHeaders
+from tokenproxy.settings.route import Route
 
 HOST = (b"Host", b"api.example")
 LOCAL = Caller("127.0.0.1")
+ANSWERS = CompiledRoute("r", Route(upstream="http://api.example")).answers
+
+
+def to_caller(headers: list[Header]) -> list[Header]:
+    return ANSWERS.to_caller(headers, target=b"/", scheme="http")
 
 
 def sent(

@@ -157,23 +157,6 @@ class RequestRules:
         return kept
 
 
-def to_caller(headers: Sequence[Header]) -> list[Header]:
-    """The fields of an answer, 1xx included, that go on to the caller where no route has rules.
-
-    Content-Length is kept as it came; Transfer-Encoding is left to who frames the body.
-    """
-    kept: list[Header] = []
-    connection: list[bytes] = []
-    for field in headers:
-        fate = _PLAIN_FATES[field[0]]
-        if fate is _KEPT:
-            kept.append(field)
-        elif fate is _CONNECTION:
-            connection.append(field[1])
-    remove_nominated(kept, connection)
-    return kept
-
-
 def _fate(name: bytes, *, keeps_forwarded: bool) -> Fate:
     if name == b"host":
         return Fate.HOST
@@ -199,7 +182,6 @@ def answer_fate(name: bytes) -> Fate:
     return Fate.DROPPED if name in HOP_BY_HOP or name == b"content-length" else Fate.KEPT
 
 
-_PLAIN_FATES = NameTable(answer_fate)
 _NOMINATES_NOTHING = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"upgrade", b"Upgrade"})
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tokenproxy.errors import UpstreamError, UpstreamFault
 from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.head import message_head
-from tokenproxy.proxy.headers import Header, to_caller
+from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.verdict import Step, decide, may_retry_stale
 from tokenproxy.proxy.wire.outbound import AnswerHead, End
@@ -193,12 +193,15 @@ class Exchange(Sending):
         return out
 
     def _answer_fields(self, head: AnswerHead) -> list[Header]:
+        return self._fields_out(head.headers, interim=not head.is_final)
+
+    def _fields_out(self, fields: Sequence[Header], *, interim: bool) -> list[Header]:
         return self._route.answers.to_caller(
-            head.headers,
+            fields,
             target=self._target,
             scheme=self._caller.server.scheme,
             host=self._fields[0][1],
-            interim=not head.is_final,
+            interim=interim,
         )
 
     def takes(self, head: AnswerHead) -> bool:
@@ -292,7 +295,7 @@ class Exchange(Sending):
     def _last_chunk(self) -> bytes:
         if not self._trailers or not self.head.takes_trailers:
             return b"0\r\n\r\n"
-        return message_head(b"0", to_caller(self._trailers))
+        return message_head(b"0", self._fields_out(self._trailers, interim=True))
 
     def _end_upload(self) -> None:
         """What an answer that came before the body's end means for the rest (RFC 9112 9.3).
