@@ -1,12 +1,17 @@
 #!/bin/sh
-# What the tests need besides Python: a redis-server, which they start and end themselves.
+# What the tests need besides Python: a redis-server, which they start and end themselves, and a
+# git that can serve repositories over HTTP.
 #
-# Where none can be had this fails if CI=true; elsewhere it says so in one line, and the tests
+# Where one can't be had this fails if CI=true; elsewhere it says so in one line, and the tests
 # that need it are skipped.
 set -u
 
-able() {
+has_redis() {
     command -v redis-server || command -v valkey-server
+} >/dev/null
+
+has_git() {
+    command -v git && [ -x "$(git --exec-path)/git-http-backend" ]
 } >/dev/null
 
 # 101 from policy-rc.d: no package may start a service. It must not start at the next boot either.
@@ -19,11 +24,19 @@ from_the_system() {
     fi
     apt-get --quiet --quiet update &&
         DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet install --yes \
-            --no-install-recommends redis-server
-    command -v systemctl && systemctl disable redis-server
+            --no-install-recommends "$1"
+    [ "$1" != redis-server ] || { command -v systemctl && systemctl disable redis-server; }
 } >/dev/null 2>&1
 
-able || from_the_system
-able && exit 0
-echo "there is no redis-server: the tests of the Redis store are skipped" >&2
-[ "${CI:-}" != true ]
+# needs PACKAGE CHECK WHAT-IS-SKIPPED
+needs() {
+    "$2" || from_the_system "$1"
+    "$2" && return
+    echo "there is no $1: $3 are skipped" >&2
+    missing=1
+}
+
+missing=0
+needs redis-server has_redis "the tests of the Redis store"
+needs git has_git "the tests with git"
+[ "$missing" = 0 ] || [ "${CI:-}" != true ]
