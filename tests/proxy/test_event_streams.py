@@ -214,11 +214,11 @@ async def test_comments_keep_a_stream_alive(serving: Serving, upstream: Upstream
     async def comments(peer: Peer, _: Message) -> None:
         await peer.send(EVENT_STREAM, CHUNKED)
         for _number in range(15):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.05)
             await peer.send(piece(CHUNKED, b":\n\n"))
         await peer.send(b"0\r\n\r\n")
 
-    timeouts = {"idle": 0.2, "response_head": 0.2}
+    timeouts = {"idle": 0.5, "response_head": 0.5}
     proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": timeouts}]})
     upstream.act = comments
     assert (await proxy.ask()).body == b":\n\n" * 15

@@ -872,11 +872,11 @@ async def test_a_tunnel_in_which_both_are_silent_is_ended(
 async def test_one_side_that_speaks_keeps_a_tunnel_open(
     serving: Serving, upstream: Upstream, way: str
 ) -> None:
-    proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": {"idle": 0.2}}]})
+    proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": {"idle": 0.5}}]})
     async with switched(proxy, upstream) as ends:
         sender, receiver = either_way(ends, way)
         for _ in range(15):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.05)
             await sender.send(b"tick")
             assert await receiver.reader.readexactly(4) == b"tick"
         assert proxy.served == []
@@ -939,7 +939,7 @@ async def test_a_caller_that_reads_slowly_is_not_silence(
     serving: Serving, upstream: Upstream
 ) -> None:
     """What waits for a slow reader is no silence, as little as in an answer."""
-    proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": {"idle": 0.1}}]})
+    proxy = await serving({"routes": [{"upstream": upstream.url, "timeouts": {"idle": 0.25}}]})
     async with switched(proxy, upstream) as (caller, far), asyncio.timeout(20):
         caller.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one of both
         before = await filled(far, most=128 * MIB)  # which takes longer than `idle`
