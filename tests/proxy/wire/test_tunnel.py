@@ -1,6 +1,7 @@
 """Callers that switch to another protocol: a tunnel, or an answer and the next request."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import struct
@@ -24,6 +25,7 @@ from tests.proxy.test_streaming import (
 )
 from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream, answer
 from tokenproxy.events import RequestServed
+from tokenproxy.proxy.wire.tunnel import Tunnel
 from tokenproxy.testing import Issuer
 
 pytestmark = pytest.mark.only("wire")
@@ -136,6 +138,15 @@ async def test_a_handshake_in_whatever_words_is_one(
     [request] = upstream.requests
     assert [value.lower() for value in request.values(b"upgrade")] == [b"websocket"]
     assert [value.lower() for value in request.values(b"connection")] == [b"upgrade"]
+
+
+async def test_what_else_connection_must_name_stands_in_the_same_field(
+    plain: Proxy, upstream: Upstream
+) -> None:
+    """aiohttp, for one, reads the first Connection alone."""
+    async with switched(plain, upstream, *ASKS, b"TE: trailers"):
+        pass
+    assert upstream.requests[0].values(b"connection") == [b"TE, Upgrade"]
 
 
 @pytest.mark.parametrize("name", [b"WebSocket", b"websocket", b"WEBSOCKET"])
@@ -514,6 +525,41 @@ async def test_a_callers_end_ends_a_tunnel_with_tls(serving: Serving, tmp_path: 
             await ended.wait()
             assert await caller.reader.read() == b""
         assert (await told(proxy)).complete
+
+
+# -- unix sockets --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_tunnel_over_unix_sockets_has_two_halves_too(
+    serving: Serving, tmp_path: Path, way: str
+) -> None:
+    """From the caller's socket to the upstream's."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        await peer.head()
+        await peer.send(SWITCHING)
+        met.set_result(peer)
+
+    met: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    server = await asyncio.start_unix_server(meet, theirs)
+    route = {"upstream": f"unix:{theirs}", "upstream_host": "api.example"}
+    async with server:
+        await serving({"listen": f"unix:{ours}", "routes": [route]})
+        async with Peer(*await asyncio.open_unix_connection(ours)) as caller, asyncio.timeout(5):
+            lines = [b"GET / HTTP/1.1", b"Host: localhost", *ASKS, b"", b""]
+            await caller.send(b"\r\n".join(lines))
+            assert (await caller.head()).startswith(b"HTTP/1.1 101 ")
+            async with await met as far:
+                first, second = either_way((caller, far), way)
+                await first.send(b"my last")
+                first.writer.write_eof()
+                assert await second.reader.read() == b"my last"
+                await second.send(b"still")
+                second.writer.write_eof()
+                assert await first.reader.read() == b"still"
 
 
 # -- an upstream that does not switch ------------------------------------------------------------
@@ -1027,4 +1073,7 @@ async def test_many_tunnels_leave_nothing(plain: Proxy, upstream: Upstream) -> N
         await asyncio.gather(*(one(batch * 40 + number) for number in range(40)))
     async with asyncio.timeout(5):
         await upstream.all_gone()
+        while any(isinstance(each, Tunnel) for each in gc.get_objects()):
+            await asyncio.sleep(0.1)
+            gc.collect()
     assert len(plain.served) == 200

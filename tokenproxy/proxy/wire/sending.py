@@ -120,10 +120,15 @@ class Sending(Turn, Client):
                 self._route.settings.credential is not None
                 and not (upload.is_kept and upload.length is not None)
             )
+        options = []
         if self.head.takes_trailers:
-            fields += ((b"Connection", b"TE"), (b"TE", b"trailers"))
+            options.append(b"TE")
+            fields.append((b"TE", b"trailers"))
         if self.upgrades:
-            fields += ((b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(self._protocols())))
+            options.append(b"Upgrade")
+            fields.append((b"Upgrade", b", ".join(self._protocols())))
+        if options:  # in one field: some servers read no second one
+            fields.append((b"Connection", b", ".join(options)))
 
     async def _wait_for_token(self, keeper: "TokenKeeper") -> None:
         self._held = await keeper.get()
