@@ -50,6 +50,7 @@ class Guarded:
     seen: list[str] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda method, path: None
+    says_continue: bool = True  # False: it lets who waits for a 100 wait
 
 
 @contextmanager
@@ -84,6 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: `seen` tells."""
 
     def handle_expect_100(self) -> bool:
+        if not self.server.site.says_continue:
+            return True
         self._let_in = self._is_let_in()
         return super().handle_expect_100() if self._let_in else self._turned_away()
 

@@ -28,6 +28,7 @@ from tokenproxy.testing import Issuer, running
 pytestmark = pytest.mark.timeout(180)  # git starts many processes, and a machine may be loaded
 MIB = 1 << 20
 LARGE = 6 * MIB  # more than git keeps before it sends chunks (http.postBuffer, 1 MiB)
+TOO_LARGE = 12 * MIB  # for the proxy to keep (replay.max_body, 10 MiB)
 
 
 # -- git -----------------------------------------------------------------------------------------
@@ -127,17 +128,19 @@ def _cgi(asked: Asked) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a test works: a git, the repository of a server that wants a token, and its URL.
-
-    `site` is that server, and `url` the repository's through the proxy.
-    """
+    """Where a test works: a git, a repository, the server of it that wants a token, a proxy."""
 
     folder: Path
     git: Git
     repository: Path
     site: Guarded
     issuer: Issuer
-    url: str
+    program: Program
+
+    @property
+    def url(self) -> str:
+        """The repository's, through the proxy."""
+        return f"{self.program.url}/project.git"
 
     def clone(self, name: str) -> Path:
         self.git("clone", "-q", self.url, name, cwd=self.folder)
@@ -179,8 +182,7 @@ def place(tmp_path: Path, proxy: ProxyFactory) -> Iterator[Place]:
     server = GitServer(mine, tmp_path)
     with running(Issuer()) as issuer, guarded(issuer, server) as site:
         program = proxy(config(issuer, site.url))
-        url = f"{program.url}/project.git"
-        yield Place(tmp_path, mine, server.repository, site, issuer, url)
+        yield Place(tmp_path, mine, server.repository, site, issuer, program)
 
 
 def test_git_alone_is_not_let_in(place: Place) -> None:
@@ -236,10 +238,10 @@ def test_a_request_that_git_compresses_arrives_as_it_was(place: Place) -> None:
     assert all(gzip.decompress(asked.body) for asked in compressed)
 
 
-def large_push(place: Place) -> Path:
+def large_push(place: Place, size: int = LARGE) -> Path:
     place.fill()
     work = place.clone("work")
-    place.git.commit(work, "large.bin", random.Random(2).randbytes(LARGE))
+    place.git.commit(work, "large.bin", random.Random(2).randbytes(size))
     return work
 
 
@@ -282,6 +284,29 @@ def test_a_token_that_expires_within_a_large_push_is_renewed(
     assert place.statuses(method, ending).count(401) == 1
     assert len(chunked_pushes(place)) == 1  # the pack was taken once
     assert place.git("fsck", "--strict", cwd=place.repository) == ""
+
+
+def test_a_pack_that_was_taken_before_the_rejection_is_sent_again(place: Place) -> None:
+    """By a server that knows no 100: the pack is kept while it goes out (contract 3.3.3)."""
+    place.site.says_continue = False
+    work = large_push(place)
+    place.expire_before(2, "POST", "git-receive-pack")
+    place.git("push", "-q", cwd=work)
+    assert place.head(place.repository) == place.head(work)
+    assert place.statuses("POST", "git-receive-pack") == [200, 401, 200]
+
+
+def test_a_pack_too_large_to_keep_is_rejected_and_pushed_by_the_next_try(place: Place) -> None:
+    place.site.says_continue = False
+    work = large_push(place, TOO_LARGE)
+    place.expire_before(2, "POST", "git-receive-pack")
+    with pytest.raises(AssertionError, match="hung up unexpectedly"):  # git's words for a 401 here
+        place.git("push", "-q", cwd=work)
+    assert place.head(place.repository) != place.head(work)
+    assert place.program.stderr_text().count('"status": 401') == 1
+
+    place.git("push", "-q", cwd=work)
+    assert place.head(place.repository) == place.head(work)
 
 
 @pytest.mark.parametrize("ending", ["service=git-upload-pack", "git-upload-pack"])
