@@ -21,7 +21,7 @@ import pytest
 
 from tests.e2e.conftest import Program, ProxyFactory
 from tests.e2e.guarded_server import Asked, Guarded, Told, guarded
-from tests.e2e.test_failing_well import config
+from tests.e2e.test_failing_well import config, until
 from tokenproxy.environment import variables
 from tokenproxy.testing import Issuer, running
 
@@ -303,7 +303,7 @@ def test_a_pack_too_large_to_keep_is_rejected_and_pushed_by_the_next_try(place: 
     with pytest.raises(AssertionError, match="hung up unexpectedly"):  # git's words for a 401 here
         place.git("push", "-q", cwd=work)
     assert place.head(place.repository) != place.head(work)
-    assert place.program.stderr_text().count('"status": 401') == 1
+    until(lambda: place.program.stderr_text().count('"status": 401') == 1)
 
     place.git("push", "-q", cwd=work)
     assert place.head(place.repository) == place.head(work)
