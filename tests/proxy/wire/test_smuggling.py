@@ -86,3 +86,35 @@ async def test_an_old_upstreams_connection_is_used_once(plain: Proxy, upstream: 
     assert (await plain.ask()).body == b"ok"
     assert (await plain.ask(method=b"POST")).body == b"ok"
     assert upstream.connections == 2
+
+
+@pytest.mark.parametrize(
+    "trailers",
+    [
+        [b"X-Sum: 1"],
+        [b"Connection: close"],
+        [b"Connection: Upgrade", b"Upgrade: websocket"],
+        [b"Proxy-Connection: Upgrade", b"Upgrade: h2c"],
+        [b"Content-Length: 5"],
+        [b"Transfer-Encoding: chunked"],
+        [b"Authorization: Bearer theirs"],
+        [b"Host: evil.example"],
+        [b"Expect: 100-continue"],
+    ],
+    ids=lambda trailers: b"; ".join(trailers).decode(),
+)
+async def test_trailers_of_a_request_change_nothing_and_go_nowhere(
+    plain: Proxy, upstream: Upstream, trailers: list[bytes]
+) -> None:
+    head = plain.request(b"/", b"Transfer-Encoding: chunked", method=b"POST")
+    end = b"\r\n".join([b"0", *trailers, b"", b""])
+    async with await plain.connect() as peer:
+        await peer.send(head, b"2\r\nhi\r\n", end)
+        first = await peer.answer()
+        await peer.send(plain.request(b"/second", b"Connection: close"))
+        rest = await peer.reader.read()
+    if first.status == 200:
+        assert (upstream.requests[0].body, upstream.requests[0].framing) == (b"hi", "chunked")
+        assert not set(upstream.requests[0].head.split(b"\r\n")) & set(trailers)
+    assert rest == b"" or rest.count(b"HTTP/1.1 ") == 1
+    assert [request.target for request in upstream.requests][1:] in ([], [b"/second"])

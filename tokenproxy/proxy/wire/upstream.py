@@ -337,6 +337,8 @@ class Upstream(asyncio.Protocol):
         """All of an answer has come, or of one before it."""
         if self._in_body:
             self._ended = True
+            if self._headers and not self._parser.should_keep_alive():
+                self._is_sound = False  # the parser heeds a Connection among the trailers
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -351,6 +353,8 @@ class Upstream(asyncio.Protocol):
         """Request and answer are whole: the connection is free, if it is in order."""
         client, self._client = self._client, None
         self.transport.resume_reading()
+        if not self.is_reused:
+            self._pool.answered(self)
         if self._is_sound and self.stands:
             self._pool.release(self)
         else:
