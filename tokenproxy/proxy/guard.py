@@ -270,7 +270,7 @@ def _framing(request: Request, seen: Watched) -> Denied | None:
     if not request.has_body or b"upgrade" not in seen:
         return None
     switches = b"upgrade" in nominated(seen.get(b"connection", ()))
-    return _UPGRADE_WITH_BODY if switches else None
+    return UPGRADE_WITH_BODY if switches else None
 
 
 def _method(method: bytes) -> Denied | None:
@@ -296,7 +296,7 @@ def _refusal(way: NoRoute | Bad) -> Denied:
             return Denied(ErrorCode.BAD_REQUEST, detail)
 
 
-_UPGRADE_WITH_BODY = Denied(
+UPGRADE_WITH_BODY = Denied(
     ErrorCode.BAD_REQUEST, "A request to switch protocols may not have a body.", close=True
 )
 _REFUSED_METHOD = Denied(

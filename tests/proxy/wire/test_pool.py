@@ -316,6 +316,7 @@ async def anything(  # noqa: C901, PLR0912 - all that may happen
         for each in connector.made:
             if transport(each).closing and not each.is_lost:
                 transport(each).lose()
+    await turns()  # those who were cancelled get to their end
     assert connections._opening == 0
 
 

@@ -20,7 +20,7 @@ from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.inbound import reset
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.exchange import Exchange
-from tokenproxy.proxy.wire.inbound import HEAD_TOO_LARGE, VERSION, Head, refusal
+from tokenproxy.proxy.wire.inbound import HEAD_TOO_LARGE, MAX_LINE, VERSION, Head, refusal
 from tokenproxy.proxy.wire.known import KnownFields, KnownRequest
 from tokenproxy.proxy.wire.leaving import LAST_REQUEST, Sight, Socket, peek, unread
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -138,7 +138,7 @@ class Downstream(asyncio.Protocol):
         start = data.find(b"\r\n")
         fields = self._known.fields.get(data[start + 2 : end])
         words = data[:start].split(b" ")
-        if fields is None or len(words) != _WORDS or words[2] != b"HTTP/1.1":
+        if fields is None or len(words) != _WORDS or words[2] != b"HTTP/1.1" or end > MAX_LINE:
             return None
         method, target, _ = words
         way = self._guard.admit(fields.admission, method, target)
@@ -266,9 +266,10 @@ class Downstream(asyncio.Protocol):
             has_body=False,
         )
         is_last = not parser.should_keep_alive()
-        head = Head(request, is_last=is_last, may_switch=parser.should_upgrade())
+        stops = parser.should_upgrade()
+        head = Head(request, is_last=is_last, may_switch=stops)
         size = len(self._segment) + len(self._begun)
-        denied = refusal(head, size) or self._line_refusal(request)
+        denied = refusal(head, size, stops=stops) or self._line_refusal(request)
         self._begun = b""
         self._phase = Phase.BODY
         if denied is not None:  # of what cannot be read as it should be nothing is told

@@ -11,6 +11,7 @@ httptools parses strictly; what it lets through and this program does not is ref
 | Transfer-Encoding in HTTP/1.0                    | 400                                |
 | a body on a request that switches protocols,     | 400: it would be read as the next  |
 | which it leaves unread                           | request                            |
+| Proxy-Connection for Connection                  | nothing; the same with a body      |
 | a head of any size                               | 431                                |
 """
 
@@ -18,8 +19,8 @@ from collections.abc import Sequence
 
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import ErrorCode
-from tokenproxy.proxy.guard import Denied, Request
-from tokenproxy.proxy.headers import Header, NameTable
+from tokenproxy.proxy.guard import UPGRADE_WITH_BODY, Denied, Request
+from tokenproxy.proxy.headers import Header, NameTable, nominated
 from tokenproxy.proxy.target import split
 
 MAX_FIELDS = 128
@@ -106,7 +107,12 @@ class Head:
             name = _FRAMING_NAMES[field[0]]
             if name is not None:
                 self._note(name, field[1])
-        if is_last or not may_switch or request.version == "1.0":
+        if self.upgrades and (
+            is_last
+            or not may_switch
+            or request.version == "1.0"
+            or not _is_nominated(b"upgrade", request.headers)
+        ):
             self.upgrades = _NONE  # RFC 9110 7.8: they are to be ignored
 
     def _note(self, name: bytes, value: bytes) -> None:
@@ -127,13 +133,22 @@ class Head:
                 self.upgrades = [*self.upgrades, *protocols]
 
 
-def refusal(head: Head, size: int) -> Denied | None:
-    """What is wrong with a head; `size` is how many bytes of it may have come, at most."""
+def _is_nominated(name: bytes, headers: Sequence[Header]) -> bool:
+    return name in nominated(value for key, value in headers if key.lower() == b"connection")
+
+
+def refusal(head: Head, size: int, *, stops: bool) -> Denied | None:
+    """What is wrong with a head; `size` is how many bytes of it may have come, at most.
+
+    `stops`: the parser takes no body, whatever the head says of one.
+    """
     request = head.request
     if request.version not in SUPPORTED:
         return VERSION
     if head.codings and (denied := _coding_refusal(request.version, head.codings)) is not None:
         return denied
+    if stops and head.has_body and request.method != b"CONNECT":  # which goes nowhere anyway
+        return UPGRADE_WITH_BODY
     if size > MAX_LINE or len(request.headers) > MAX_FIELDS:
         return _oversize(request.target, request.headers)
     return None

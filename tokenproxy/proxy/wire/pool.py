@@ -156,9 +156,7 @@ class Pool:
         """It is free again, if it stands."""
         if not connection.stands:
             return
-        if not connection.is_reused:
-            connection.is_reused = True
-            self._connector.answered(connection)
+        connection.is_reused = True
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -166,6 +164,10 @@ class Pool:
                 return
         connection.idle_since = self._sweep.now
         self._idle[connection] = None
+
+    def answered(self, connection: Upstream) -> None:
+        """The first answer on it has come whole."""
+        self._connector.answered(connection)
 
     def dropped(self, connection: Upstream) -> None:
         """It will not be used again."""

@@ -20,6 +20,7 @@ MAX_HEAD = 256 << 10  # cookies and CSP headers grow large; beyond this it is an
 MAX_FIELD = 64 << 10
 MAX_FIELDS = 512
 HIGH_WATER = 1 << 16
+OLD = "1.0"  # what the parser takes Proxy-Connection's word for: such connections are used once
 
 
 class Client(Protocol):
@@ -123,7 +124,7 @@ class Upstream(asyncio.Protocol):
 
     def send_piece(self, piece: bytes) -> None:
         """Send some of its body."""
-        if self.is_lost:
+        if not self.stands:
             return
         if self._sends_chunks:
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -132,7 +133,7 @@ class Upstream(asyncio.Protocol):
 
     def send_end(self) -> None:
         """Send the end of it."""
-        if self._sends_chunks and not self.is_lost:
+        if self._sends_chunks and self.stands:
             self.transport.write(b"0\r\n\r\n")
         self._is_sent = True
         if self._ended:
@@ -305,7 +306,7 @@ class Upstream(asyncio.Protocol):
             return
         self._head = head
         self._in_body = True
-        if not parser.should_keep_alive() or head.end is End.CLOSE:
+        if not parser.should_keep_alive() or head.end is End.CLOSE or head.version == OLD:
             self._is_sound = False
         client.answer_head(head)
         if head.end is End.NONE and self._client is client:
@@ -336,6 +337,8 @@ class Upstream(asyncio.Protocol):
         """All of an answer has come, or of one before it."""
         if self._in_body:
             self._ended = True
+            if self._headers and not self._parser.should_keep_alive():
+                self._is_sound = False  # the parser heeds a Connection among the trailers
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -350,6 +353,8 @@ class Upstream(asyncio.Protocol):
         """Request and answer are whole: the connection is free, if it is in order."""
         client, self._client = self._client, None
         self.transport.resume_reading()
+        if not self.is_reused:
+            self._pool.answered(self)
         if self._is_sound and self.stands:
             self._pool.release(self)
         else:
