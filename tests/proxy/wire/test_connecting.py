@@ -549,3 +549,43 @@ async def test_it_survives_that_it_has_no_descriptors_left(
     child.stdin.close()
     assert await child.stdout.read() == b"ended\n"
     assert await child.wait() == 0
+
+
+# -- callers who leave while a connection is made ------------------------------------------------
+
+
+@pytest.mark.parametrize("egress", [False, True], ids=["in the handshake", "at a proxy"])
+async def test_who_leaves_while_a_connection_is_made_leaves_none_behind(
+    serving: Serving, upstream: Upstream, egress: bool
+) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.ended()
+
+    upstream.meet = silent
+    route: dict[str, Any] = {"upstream": f"https://localhost:{upstream.port}"}
+    if egress:
+        route = {"upstream": "https://api.example", "egress_proxy": upstream.url}
+    proxy = await serving({"routes": [route]})
+    peers = [await proxy.connect() for _ in range(20)]
+    for peer in peers:
+        await peer.send(proxy.request())
+    await upstream.until(lambda: upstream.open == 20)
+    for peer in peers:
+        peer.reset()
+    await upstream.all_gone()
+    while len(proxy.served) < 20:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
+    assert {served.status for served in proxy.served} == {499}
+
+
+async def test_an_upstream_that_does_not_shake_hands_in_time_is_504(
+    serving: Serving, upstream: Upstream
+) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.ended()
+
+    upstream.meet = silent
+    route = {"upstream": f"https://localhost:{upstream.port}", "timeouts": {"connect": "50ms"}}
+    proxy = await serving({"routes": [route]})
+    assert code(await proxy.ask()) == (504, "upstream_timeout")
+    await upstream.all_gone()
