@@ -156,3 +156,18 @@ async def test_what_waits_behind_one_that_takes_long_is_bounded(
     assert [request.target for request in upstream.requests] == [
         b"/%d" % at for at in range(number)
     ]
+
+
+@pytest.mark.parametrize("number", [2, MAX_PIPELINED + 1, 5 * MAX_PIPELINED, 1000], ids=str)
+@pytest.mark.parametrize("body", [b"", b"x" * 100], ids=["", "behind a body"])
+async def test_a_caller_that_closes_its_side_behind_its_last_request_gets_all_answers(
+    plain: Proxy, upstream: Upstream, number: int, body: bytes
+) -> None:
+    first = plain.request(b"/first", method=b"POST", body=body)
+    others = b"".join(plain.request(b"/%d" % at) for at in range(number))
+    async with await plain.connect() as peer:
+        peer.writer.write(first + others + plain.request(b"/last", b"Connection: close"))
+        peer.writer.write_eof()
+        got = await peer.reader.read()
+    assert got.count(b"HTTP/1.1 200 OK\r\n") == number + 2
+    assert len(upstream.requests) == number + 2

@@ -1,7 +1,6 @@
 """Connections to an upstream: which is given, how many there are, and who waits for one."""
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -199,6 +198,7 @@ async def test_what_has_not_been_used_for_long_is_closed_and_the_rest_is_not() -
     assert (connections.take(), connections.take()) == (new, None)
 
 
+@pytest.mark.only("wire")
 async def test_idle_connections_are_watched(serving: Serving, upstream: Server) -> None:
     """By the sweep, also where no caller is connected any more."""
     wires: list[Any] = []
@@ -210,9 +210,6 @@ async def test_idle_connections_are_watched(serving: Serving, upstream: Server) 
     for connection in pooled._idle:
         connection.idle_since -= IDLE
     await upstream.all_gone()
-
-
-test_idle_connections_are_watched = pytest.mark.only("wire")(test_idle_connections_are_watched)
 
 
 def remembering(wires: list[Any]) -> Any:
@@ -322,8 +319,6 @@ async def anything(  # noqa: C901, PLR0912 - all that may happen
 
 # -- with sockets --------------------------------------------------------------------------------
 
-Asking = Coroutine[Any, Any, Message]
-
 
 @pytest.mark.only("wire")
 async def test_where_all_connections_stay_in_use_the_next_is_told_to_come_back(
@@ -430,5 +425,24 @@ async def test_a_thousand_requests_around_an_idle_time_out_are_answered(
     serving: Serving, upstream: Server
 ) -> None:
     proxy = await serving({"routes": [{"upstream": upstream.url}]})
-    lots = [around_an_idle_time_out(proxy, upstream, 1000) for _ in range(1)]
-    await asyncio.gather(*lots)
+    await around_an_idle_time_out(proxy, upstream, 1333)  # of which 1,000 are GETs
+
+
+@pytest.mark.only("wire")
+@pytest.mark.parametrize("ends", ["fin", "reset"])
+async def test_where_one_connection_may_be_a_stale_one_is_replaced(
+    serving: Serving, upstream: Server, ends: str
+) -> None:
+    async def meet(peer: Peer) -> None:
+        upstream.requests.append(await peer.request())
+        await peer.send(OK)
+        upstream.requests.append(await peer.request())
+        if upstream.connections == 1:
+            (peer.close if ends == "fin" else peer.reset)()
+        else:
+            await peer.send(OK)
+
+    proxy = await serving({"routes": [{"upstream": upstream.url, "max_connections": 1}]})
+    upstream.meet = meet
+    assert [(await proxy.ask(b"/%d" % at)).body for at in range(3)] == [b"ok"] * 3
+    assert [request.target for request in upstream.requests] == [b"/0", b"/1", b"/1", b"/2"]
