@@ -79,6 +79,8 @@ class RequestServed:
 
     Not frozen, like all that is made for every request: a frozen one takes twice as long.
 
+    `error` says what was wrong with the upstream, where that is known.
+
     `complete` is False where the answer began and did not come to its end: the upstream broke
     off, or the caller left.
     """
@@ -93,6 +95,7 @@ class RequestServed:
     replayed: bool
     code: str | None
     complete: bool = True
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tests.conftest import shop
 from tests.wire import Peer
 from tokenproxy.clock import SystemClock
 from tokenproxy.config.model import Config
+from tokenproxy.errors import ConfigError
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.testing import Issuer
 from tokenproxy.tokens.egress import proxy_for
@@ -50,6 +51,30 @@ def test_which_proxy(
     setting: str | None, url: str, variables: Mapping[str, str], proxy: str | None
 ) -> None:
     assert proxy_for(setting, variables)(url) == proxy
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://user:SECRETpw/x@127.0.0.1:9010",
+        "http://user:SECRET#pw@127.0.0.1:9010",
+        "http://[::1",
+        "http://proxy.example:99999",
+        "http://proxy.example:port",
+        "socks5://proxy.example:1080",
+        "https://proxy.example:3128",
+        "foo://bar",
+        "http://",
+    ],
+)
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "ALL_PROXY"])
+def test_an_environment_that_names_no_proxy_is_a_mistake_of_the_config(
+    name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"the environment variable {name}, which") as caught:
+        proxy_for("env", {name: value})
+    assert "SECRET" not in str(caught.value)
+    proxy_for(None, {name: value})
 
 
 async def test_a_token_is_asked_for_through_the_proxy(issuer: Issuer, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tokenproxy.errors import SourceRefused, SourceUnavailable
 from tokenproxy.events import LoginRequired
 from tokenproxy.secret import Secret
 from tokenproxy.tasks import spawn
-from tokenproxy.tokens.slot import Held, State
+from tokenproxy.tokens.slot import Held, Rejection, State
 from tokenproxy.tokens.source import Attempt
 from tokenproxy.tokens.token import LOST, MOST_OTHERS, Record, Setback, Token, Unusable
 
@@ -444,3 +444,20 @@ async def test_a_change_that_could_not_be_read_is_read_later() -> None:
         scene.store.failing = set()
         await scene.clock.advance(15)
         assert state_of(keeper) is State.FRESH
+
+
+async def test_a_rejected_token_whose_renewal_is_refused_is_nobodys_any_more() -> None:
+    async with stage(source={"can_login": False}, min_interval=0) as scene:
+        scene.store.put(SIGNED_IN)
+        keeper = await scene.keeper()
+        held = await keeper.get()
+        scene.source.fail(NO)
+        await scene.clock.advance(20)
+        assert keeper.rejected(held.generation) is Rejection.RENEW
+        assert await keeper.replaced(held.generation) is None
+        assert state_of(keeper) is State.LOGIN_REQUIRED
+        assert scene.store.record.token is None
+        await keeper.close()
+        calls = len(scene.source.calls)
+        assert isinstance(await another(scene), SourceRefused)
+        assert len(scene.source.calls) == calls

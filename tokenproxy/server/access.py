@@ -74,14 +74,15 @@ class AccessLog:
     def _line(self, event: RequestServed) -> str:
         quotes = self._quotes
         code = "" if event.code is None else f', "code": {quotes[event.code]}'
+        error = "" if event.error is None else f', "error": {quotes[event.error]}'
         broke_off = "" if event.complete else ', "incomplete": true'
         return (
             f'{{"route": {quotes[event.route]}, "method": {quotes[event.method]}, '
             f'"path": {quoted(event.path)}, "status": {event.status}, '
             f'"ms": {event.seconds * _MILLISECONDS:.1f}, "bytes_in": {event.bytes_in}, '
             f'"bytes_out": {event.bytes_out}, "replayed": {"true" if event.replayed else "false"}'
-            f'{code}{broke_off}, "event": "request", "level": "info", "timestamp": "{self._time()}"'
-            "}\n"
+            f'{code}{error}{broke_off}, "event": "request", "level": "info", '
+            f'"timestamp": "{self._time()}"}}\n'
         )
 
     def _time(self) -> str:

@@ -43,8 +43,12 @@ def is_authority(host: str) -> bool:
         return False
 
 
-def _egress_proxy(value: Any) -> Any:
-    """Where it holds a password it becomes a secret."""
+def as_egress_proxy(value: Any) -> Any:
+    """An `egress_proxy` as it is kept: where it holds a password it becomes a secret.
+
+    Raises:
+        ValueError: it is none; the sentence goes on from the name of what held it.
+    """
     if value is None or value == FROM_ENVIRONMENT:
         return value
     if not isinstance(value, str):
@@ -79,7 +83,7 @@ _NO_PROXY = "must be 'env', or the proxy's http:// URL, as in http://proxy.examp
 
 Upstream = Annotated[str, AfterValidator(_upstream)]
 # "env", a URL, or as a secret a URL with a user name and password.
-EgressProxy = Annotated[str | SecretStr | None, BeforeValidator(_egress_proxy)]
+EgressProxy = Annotated[str | SecretStr | None, BeforeValidator(as_egress_proxy)]
 
 
 def egress_url(setting: SecretStr | str | None) -> str | None:

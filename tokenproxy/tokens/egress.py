@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from tokenproxy.settings.upstream import FROM_ENVIRONMENT
+from tokenproxy.errors import ConfigError
+from tokenproxy.settings.upstream import FROM_ENVIRONMENT, as_egress_proxy
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -11,22 +12,45 @@ ProxyFor = Callable[[str], str | None]  # from the URL that is asked to the prox
 
 
 def proxy_for(setting: str | None, variables: Mapping[str, str]) -> ProxyFor:
-    """What the setting means; "env" reads the environment's variables, as curl does."""
+    """What the setting means; "env" reads the environment's variables, as curl does.
+
+    Raises:
+        ConfigError: a variable holds what no such setting may be.
+    """
     if setting == FROM_ENVIRONMENT:
+        for scheme in _PORTS:
+            _check(*_chosen(scheme, variables))
         return lambda url: _from_environment(url, variables)
     return lambda _: setting
 
 
 def _from_environment(url: str, variables: Mapping[str, str]) -> str | None:
-    """`HTTP_PROXY` in capitals is left alone, which a CGI's caller could set (httpoxy)."""
     parts = urlsplit(url)
     port = parts.port or _PORTS.get(parts.scheme, 0)
     if _is_excepted((parts.hostname or "").lower(), port, variables):
         return None
-    names = ["https_proxy", "HTTPS_PROXY"] if parts.scheme == "https" else ["http_proxy"]
-    found = (variables.get(name) for name in [*names, "all_proxy", "ALL_PROXY"])
-    proxy = next((value for value in found if value), None)
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+    return _chosen(parts.scheme, variables)[1]
+
+
+def _chosen(scheme: str, variables: Mapping[str, str]) -> tuple[str, str | None]:
+    """The variable that counts for a scheme, and the URL in it.
+
+    `HTTP_PROXY` in capitals is left alone, which a CGI's caller could set (httpoxy).
+    """
+    names = ["https_proxy", "HTTPS_PROXY"] if scheme == "https" else ["http_proxy"]
+    for name in [*names, "all_proxy", "ALL_PROXY"]:
+        if value := variables.get(name):
+            return name, value if "://" in value else f"http://{value}"
+    return "", None
+
+
+def _check(name: str, url: str | None) -> None:
+    try:
+        as_egress_proxy(url)
+    except ValueError as error:
+        raise ConfigError(
+            f"'egress_proxy: env' reads the environment variable {name}, which {error}"
+        ) from error
 
 
 def _is_excepted(host: str, port: int, variables: Mapping[str, str]) -> bool:

@@ -285,8 +285,13 @@ class Renewer:
     async def _forget(self, course: "_Course", refusal: SourceRefused, lease: Lease | None) -> None:
         """A refresh token that was refused is never sent again, by us or by another process."""
         if course.record.refresh is not None and not refusal.of_the_client:
-            course.record = replace(course.record, refresh=None)
+            token = None if self._is_rejected(course.record) else course.record.token
+            course.record = replace(course.record, refresh=None, token=token)
             await self._save_setback(course, self._with(course.record, str(refusal)), lease)
+
+    def _is_rejected(self, record: Record) -> bool:
+        """Whether the API does not take the token of a record."""
+        return self._slot.is_rejected and record.token is not None
 
     async def _fail(
         self, course: "_Course", error: SourceUnavailable | SourceRefused, lease: Lease | None
@@ -297,6 +302,10 @@ class Renewer:
         if isinstance(error, Unusable) and error.refresh is not None:
             record = replace(record, refresh=error.refresh)
             self._slot.take_up(record, now)
+        elif isinstance(error, SourceRefused) and self._is_rejected(record):
+            course.record = replace(record, token=None)  # and no other one will follow
+            await self._save_setback(course, self._with(course.record, str(error)), lease)
+            record = course.record
         event = setback(self._name, self._slot, error, now)
         pause = event.retry_in if isinstance(event, RenewalFailed) else 0.0
         failed = self._with(record, str(error), not_before=now.wall + pause if pause else 0.0)

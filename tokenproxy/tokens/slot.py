@@ -144,6 +144,11 @@ class Slot:
         until = self._fresh_until
         return self._held if now.wall < until.wall and now.steady < until.steady else None
 
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the API has not taken the token that is held."""
+        return self._rejected
+
     def usable(self, now: Moment) -> Held | None:
         """The token, if it may be sent."""
         held = self._held

@@ -334,6 +334,39 @@ async def test_a_proxy_that_is_not_there_is_502(serving: Serving) -> None:
     route = {"upstream": "https://api.example", "egress_proxy": f"http://127.0.0.1:{port}"}
     proxy = await serving({"routes": [route]})
     assert code(await proxy.ask()) == (502, "upstream_unreachable")
+    error = f"the egress proxy 127.0.0.1:{port} cannot be reached: connection refused"
+    assert [served.error for served in proxy.served] == [error]
+
+
+async def test_what_a_proxy_asks_of_us_is_no_answer_for_the_caller(
+    serving: Serving, upstream: Upstream
+) -> None:
+    upstream.reply = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    route = {"upstream": "http://127.0.0.1:9", "egress_proxy": upstream.url}
+    proxy = await serving({"routes": [route]})
+    assert code(await proxy.ask()) == (502, "upstream_unreachable")
+    error = f"the egress proxy 127.0.0.1:{upstream.port} answered 407"
+    assert [served.error for served in proxy.served] == [error]
+
+
+async def test_the_log_tells_what_is_wrong_with_an_upstream(
+    serving: Serving, tmp_path: Path
+) -> None:
+    routes = {
+        "/refused": "http://127.0.0.1:9",
+        "/unknown": "http://nosuch.invalid",
+        "/missing": f"unix:{tmp_path}/nosuch.sock",
+    }
+    proxy = await serving(
+        {"routes": [{"path": path, "upstream": upstream} for path, upstream in routes.items()]}
+    )
+    for path in routes:
+        assert code(await proxy.ask(path.encode())) == (502, "upstream_unreachable")
+    assert [served.error for served in proxy.served] == [
+        "connection refused",
+        "the host name is not known",
+        "no such file or directory",
+    ]
 
 
 # -- limits towards callers ----------------------------------------------------------------------

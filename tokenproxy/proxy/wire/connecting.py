@@ -6,6 +6,7 @@ credentials for it in each request.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from base64 import b64encode
@@ -62,6 +63,11 @@ class Egress:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self.authorization = b"Basic " + b64encode(pair.encode())
 
+    @property
+    def named(self) -> str:
+        """What a person knows it by."""
+        return f"the egress proxy {self.host}:{self.port}"
+
 
 class Connector:
     """Makes the connections of one route."""
@@ -92,13 +98,11 @@ class Connector:
         try:
             return await self._connect(make)
         except ssl.SSLError as error:
-            raise UpstreamError("no TLS", UpstreamFault.TLS) from error
-        except ssl.CertificateError as error:
-            raise UpstreamError("no TLS", UpstreamFault.TLS) from error
+            raise UpstreamError(_tls_trouble(error), UpstreamFault.TLS) from error
         except TimeoutError:
             raise
         except (OSError, ValueError) as error:
-            raise UpstreamError("it cannot be reached", UpstreamFault.UNREACHABLE) from error
+            raise UpstreamError(_trouble(error), UpstreamFault.UNREACHABLE) from error
 
     async def _connect(self, make: Make) -> Upstream:
         loop = asyncio.get_running_loop()
@@ -108,7 +112,7 @@ class Connector:
         if egress is None:
             sock = await _reach(loop, route.upstream_host, route.upstream_port)
         else:
-            sock = await _reach(loop, egress.host, egress.port)
+            sock = await _reach_proxy(loop, egress)
         try:
             if egress is not None and self._tls is not None:
                 await _through(loop, sock, route, egress)
@@ -145,6 +149,30 @@ async def _reach(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socke
     )
 
 
+async def _reach_proxy(loop: asyncio.AbstractEventLoop, egress: Egress) -> socket.socket:
+    """The same for the proxy on the way out. Raises UpstreamError."""
+    try:
+        return await _reach(loop, egress.host, egress.port)
+    except OSError as error:
+        message = f"{egress.named} cannot be reached: {_trouble(error)}"
+        raise UpstreamError(message, UpstreamFault.UNREACHABLE) from error
+
+
+def _trouble(error: Exception) -> str:
+    """Why a connection could not be made, for a log."""
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return "it cannot be reached"
+
+
+def _tls_trouble(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}): check the route's 'tls'"
+    return f"the TLS handshake failed ({error.reason or 'it broke off'}): check the route's 'tls'"
+
+
 async def _through(
     loop: asyncio.AbstractEventLoop, sock: socket.socket, route: CompiledRoute, egress: Egress
 ) -> None:
@@ -162,10 +190,11 @@ async def _through(
         # One byte after the other: what follows belongs to TLS.
         byte = await loop.sock_recv(sock, 1)
         if not byte or len(reply) > MAX_REPLY:
-            raise UpstreamError("the proxy gave no answer", UpstreamFault.UNREACHABLE)
+            raise UpstreamError(f"{egress.named} gave no answer", UpstreamFault.UNREACHABLE)
         reply += byte
     if reply[:7] != b"HTTP/1." or reply[8:10] != b" 2":
-        raise UpstreamError("the proxy refused", UpstreamFault.UNREACHABLE)
+        status = reply[9:12].decode("ascii", "replace")
+        raise UpstreamError(f"{egress.named} answered {status}", UpstreamFault.UNREACHABLE)
 
 
 def egress_for(route: CompiledRoute, variables: Mapping[str, str]) -> Egress | None:

@@ -458,6 +458,8 @@ class Downstream(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection so that nobody takes an answer for whole."""
         self._phase = Phase.NOTHING
+        if self._current is not None:
+            self._current.cut_off()
         reset(self.transport)
 
     def overload(self) -> None:

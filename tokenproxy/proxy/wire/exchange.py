@@ -23,6 +23,9 @@ from tokenproxy.tokens.slot import Held
 if TYPE_CHECKING:
     from tokenproxy.proxy.parts import TokenKeeper
 
+PROXY_AUTHENTICATION = 407
+UNASKED = "it switched to a protocol that nobody asked for"
+TOO_LATE = "it was silent for longer than the route's 'timeouts' allow"
 CONTINUE, NO_CONTENT, EXPECTATION_FAILED, SUCCESS = 100, 204, 417, 2
 _LENGTH = b"content-length"  # some send one of zero with a 101
 
@@ -46,8 +49,7 @@ class Exchange(Sending):
             self._interim(head)
             return
         self._answer = head
-        route = self._route
-        self.deadline = self._after(route.settings.timeouts.idle)
+        self.deadline = self._after(self._timeouts.idle)
         if self._awaits_continue:
             self._no_wait()
             if head.status == EXPECTATION_FAILED and self._expects:
@@ -55,10 +57,17 @@ class Exchange(Sending):
                 self._expects = False
                 self._resend()
                 return
-        held = self._held
-        if held is None or self._keeper is None:
-            self._relay()
+        if head.status == PROXY_AUTHENTICATION and self._is_refused_by_proxy(head):
             return
+        held, keeper = self._held, self._keeper
+        if held is None or keeper is None:
+            self._relay()
+        else:
+            self._judge(head, keeper, held)
+
+    def _judge(self, head: AnswerHead, keeper: "TokenKeeper", held: Held) -> None:
+        """Say what the answer means for the token that was sent."""
+        route = self._route
         if held.dpop_key is not None:
             self._caller.server.parts.bound.learn(head.headers, route.origin)
             if wants_nonce(head.status, head.headers):
@@ -68,10 +77,20 @@ class Exchange(Sending):
             case Verdict.ACCEPTED:
                 self._relay()
             case Verdict.REJECTED:
-                self._settle(self._keeper, held)
+                self._settle(keeper, held)
             case Verdict.NEEDS_BODY:
                 self._captured = []
                 self._is_probing = True
+
+    def _is_refused_by_proxy(self, head: AnswerHead) -> bool:
+        """Whether the proxy on the way out has answered, and not the upstream."""
+        proxy = self._caller.server.pools[self._route.name].asks_a_proxy
+        if proxy is None:
+            return False
+        self._let_go()
+        message = f"{proxy.named} answered {head.status}"
+        self._fail_with(UpstreamError(message, UpstreamFault.UNREACHABLE))
+        return True
 
     def _challenged(self) -> None:
         """The API wants its nonce in the proof: that is no rejection (contract 3.3.9)."""
@@ -143,7 +162,7 @@ class Exchange(Sending):
         """Pass the answer on, as far as it has come; the rest follows by itself."""
         head = self._answer
         if head is None:  # it broke off while it was held
-            self._fail_with(UpstreamError("it broke off", UpstreamFault.BROKE_OFF))
+            self._fail_with(UpstreamError("its answer broke off", UpstreamFault.BROKE_OFF))
             return
         self._relayed = True
         self._is_probing = False
@@ -336,7 +355,7 @@ class Exchange(Sending):
                 self._upload.detach()
             self._launch(fresh=True)
             return
-        self._fail_with(UpstreamError("no answer", fault))
+        self._fail_with(UpstreamError(fault.value, fault))
 
     def _may_go_again(self, connection: Upstream, fault: UpstreamFault) -> bool:
         return (
@@ -358,7 +377,11 @@ class Exchange(Sending):
         is_asked = protocol.lower() in (each.lower() for each in self._protocols())
         if not is_asked or connection is None:
             self._let_go()
-            self._fail_with(UpstreamError("unasked", UpstreamFault.PROTOCOL))
+            self._fail_with(
+                UpstreamError(
+                    "it switched to a protocol that nobody asked for", UpstreamFault.PROTOCOL
+                )
+            )
             return
         self._status = head.status
         self.answered = True
@@ -397,7 +420,7 @@ class Exchange(Sending):
             self._break_off()
         else:
             self._captured = None
-            self._fail_with(UpstreamError("too late", UpstreamFault.RESPONSE_TIMEOUT))
+            self._fail_with(UpstreamError(TOO_LATE, UpstreamFault.RESPONSE_TIMEOUT))
 
     def fault(self, error: Exception) -> None:
         """A fault of our own, met in the middle of the answer."""

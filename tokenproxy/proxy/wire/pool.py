@@ -11,11 +11,16 @@ from tokenproxy.proxy.wire.outbound import AnswerHead
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.proxy.wire.upstream import Upstream
 
+TOO_LATE = "no connection came about in time"
 IDLE = 60.0  # seconds that a connection waits for its next request
 
 
 class Egress(Protocol):
     """A proxy on the way out."""
+
+    @property
+    def named(self) -> str:
+        """What a person knows it by."""
 
     @property
     def authorization(self) -> bytes | None:
@@ -139,10 +144,12 @@ class Pool:
             async with asyncio.timeout(self.patience):
                 made = await self._connector.connect(lambda: Upstream(self))
         except TimeoutError as error:
-            raise UpstreamError("it took too long", UpstreamFault.CONNECT_TIMEOUT) from error
+            raise UpstreamError(
+                "no connection came about in time", UpstreamFault.CONNECT_TIMEOUT
+            ) from error
         else:
             if made.is_lost:
-                raise UpstreamError("it closed at once", UpstreamFault.BROKE_OFF)
+                raise UpstreamError("it closed the connection at once", UpstreamFault.BROKE_OFF)
             self._made.add(made)
             self._sweep.add(self)
             return made

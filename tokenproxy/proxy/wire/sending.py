@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokenproxy.errors import SourceUnavailable, TokenproxyError
+from tokenproxy.errors import SourceUnavailable, TokenproxyError, UpstreamError
 from tokenproxy.events import InternalError
 from tokenproxy.proxy.answers import ErrorCode, answer, for_error
 from tokenproxy.proxy.body import BodyGone
@@ -371,6 +371,8 @@ class Sending(Turn, Client):
             self._caller.server.parts.observe(
                 InternalError(self.route_name or "", type(error).__name__)
             )
+        if isinstance(error, UpstreamError):
+            self._error = str(error)
         if self._is_out:
             self._break_off()
             return

@@ -43,9 +43,11 @@ class Turn:
     _told = False
     _status = CALLER_LEFT
     _code: ErrorCode | None = None
+    _error: str | None = None  # what was wrong with the upstream
     _bytes_in = 0  # of a tunnel; a body counts its own
     _bytes_out = 0
     _is_complete = True
+    _is_cut_off = False
     _began = 0.0
     _instead: tuple[ErrorCode, str] | None = None  # what it is answered, whatever else would be
 
@@ -82,10 +84,15 @@ class Turn:
         self._let_go()
         if not self.answered:
             self.answered = True
-            self._is_complete = not self._is_out
+            self._is_complete = not (self._is_out or self._is_cut_off)
         self._tell()
         if self._upload is not None:
             self._upload.close()
+
+    def cut_off(self) -> None:
+        """It is ended before its time: its answer will not come whole."""
+        if not self.answered:
+            self._is_cut_off = True
 
     def expired(self) -> None:
         """The deadline is over."""
@@ -213,6 +220,7 @@ class Turn:
                 replayed=self._replayed,
                 code=None if self._code is None else self._code.value,
                 complete=self._is_complete,
+                error=self._error,
             )
         )
 

@@ -46,7 +46,7 @@ class Upload:
     """One body. `read_on` is told whether the caller should be read from.
 
     `length` is its Content-Length in bytes, None where it comes in chunks; `is_kept` tells whether
-    what comes is kept.
+    all of it may be kept: else only its beginning is, for an early no.
     """
 
     __slots__ = (
@@ -68,9 +68,7 @@ class Upload:
 
     def __init__(self, replay: Replay, length: int | None, read_on: Callable[[bool], None]) -> None:
         self._spool = Spool(replay)
-        if length is not None and length > replay.max_body:
-            self._spool.drop()
-        self.is_kept = self._spool.kept
+        self.is_kept = length is None or length <= replay.max_body
         self._limit = max(replay.max_body - ONE_READ, replay.max_body // 2)
         self._pending: deque[bytes] = deque()  # what came after the spool and has not gone out
         self._gone = 0  # bytes that came after the spool and have gone out
