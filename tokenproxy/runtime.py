@@ -23,6 +23,7 @@ import aiohttp
 from tokenproxy.clock import Clock, SystemClock, system_random
 from tokenproxy.config.confidential import without_secrets
 from tokenproxy.config.model import Config
+from tokenproxy.config.process import TlsListener
 from tokenproxy.environment import state_folder, variables
 from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.events import Event, Observe
@@ -31,7 +32,9 @@ from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.route import RouteTable
+from tokenproxy.proxy.tls import listener_context
 from tokenproxy.proxy.wire.connecting import Connector, egress_for
+from tokenproxy.secret import Secret
 from tokenproxy.settings.credential import NetworkCredential
 from tokenproxy.settings.sources import AnyCredential
 from tokenproxy.settings.tls import Tls
@@ -79,6 +82,7 @@ class Runtime:
         self._table = RouteTable(config.routes)
         self._upstreams: dict[str, Upstream] = {}
         self.connectors: dict[str, Connector] = {}  # by the route's name
+        self.listener_tls: dict[int, ssl.SSLContext] = {}  # by the index in `listen`
         self._parts: Parts | None = None
         self._stack = AsyncExitStack()
         self.keepers: dict[str, Keeper] = {}
@@ -101,6 +105,12 @@ class Runtime:
         if self._parts is None:
             raise RuntimeError("enter the runtime first: `async with runtime:`")
         return self._parts
+
+    @property
+    def client_key(self) -> Secret | None:
+        """What callers must present, where they must."""
+        key = self._config.client_key
+        return None if key is None else Secret(key.get_secret_value())
 
     @property
     def table(self) -> RouteTable:
@@ -163,6 +173,11 @@ class Runtime:
                 self._upstreams[route.name] = Upstream(route, tls=tls)
                 egress = egress_for(route, self._world.variables)
                 self.connectors[route.name] = Connector(route, tls=tls, egress=egress)
+        for index, listener in enumerate(self._config.listen):
+            if isinstance(listener, TlsListener):
+                where = f"listen.{index}"
+                with mistakes.noted(where):
+                    self.listener_tls[index] = listener_context(listener.tls, f"{where}.tls")
         if mistakes.problems:
             raise ConfigError(mistakes.problems)
 
@@ -180,7 +195,7 @@ class Runtime:
             observe=self._world.observe,
         )
         self._parts = parts
-        self._handler = Handler(parts, self._config.allowed_hosts)
+        self._handler = Handler(parts, self._config.allowed_hosts, self.client_key)
 
     def _build_keeper(
         self,

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from tokenproxy.config.load import load_config
 from tokenproxy.config.model import Config
+from tokenproxy.config.process import TlsListener
+from tokenproxy.settings.access import Cors, Requests
 from tokenproxy.settings.callers import CallerTimeouts
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.credential import Fields
@@ -32,7 +34,7 @@ from tokenproxy.settings.route import Replay, Route, RouteTimeouts
 from tokenproxy.settings.simplejwt import SimpleJwt
 from tokenproxy.settings.static import Static
 from tokenproxy.settings.stores import FileStore, KeyringStore, MemoryStore, RedisStore
-from tokenproxy.settings.tls import Tls
+from tokenproxy.settings.tls import ListenerTls, Tls
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 TEXT = EXAMPLE.read_text()
@@ -40,6 +42,7 @@ ENVIRONMENT = {
     "SHOP_USER": "anna",
     "SHOP_PASSWORD": "secret",
     "SHOP_TOKEN": "secret",
+    "CLIENT_KEY": "a-key-of-sixteen-characters-or-more",
     "STORE_KEY": "c2l4dGVlbiBieXRlcyBhcmUgaGFsZiB3aGF0IGlzIG4=",
 }
 MARK = "#|"
@@ -48,10 +51,14 @@ MODELS: list[type[BaseModel]] = [
     Route,
     Replay,
     RouteTimeouts,
+    Requests,
+    Cors,
     RequestHeaders,
     ResponseHeaders,
     CallerTimeouts,
     Tls,
+    TlsListener,
+    ListenerTls,
     Refresh,
     SimpleJwt,
     Static,
@@ -139,7 +146,8 @@ def test_the_alternatives_are_all_found() -> None:
     assert keys.count("shop") == 12
     assert keys.count("inject") == 4
     assert keys.count("refresh_on") == 3
-    assert keys.count("listen") == 2
+    assert keys.count("listen") == 3
+    assert [keys.count(key) for key in ("allow", "deny", "cors", "client_key")] == [1, 1, 1, 1]
     assert keys.count("workers") == 1
 
 

@@ -37,7 +37,7 @@ FINITE = "must be a finite number (or put it in quotes to make it text)"
 ADDRESS = "must be 'host:port' (port 0 picks a free one) or 'unix:/path'"
 OTHERS = (
     "would let other machines use your tokens: listen on 127.0.0.1, [::1], localhost or a unix "
-    "socket"
+    "socket, or say 'allow_remote: [listen]'"
 )
 A_MAPPING = "must be a mapping ('key: value' lines)"
 A_LIST = "must be a list (lines that begin with '- ', or [one, two])"

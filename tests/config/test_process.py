@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from tokenproxy.config.process import Process
+from tokenproxy.config.process import Process, TlsListener, address_of
 
 
 @pytest.mark.parametrize("port", ["65536", "99999", "100000", "1" * 5000])
@@ -18,6 +20,77 @@ def test_what_is_no_address_is_told_with_what_one_looks_like(address: str) -> No
 
 def test_the_last_port_is_one() -> None:
     assert Process.model_validate({"listen": "127.0.0.1:65535"}).listen == ("127.0.0.1:65535",)
+
+
+KEY = "a-key-that-nobody-guesses"
+TLS = {"cert": "/cert.pem", "key": "/key.pem"}
+HERE_ONLY = "would let other machines use your tokens.* or say 'allow_remote: \\[listen\\]'"
+FOR_ALL = "would let everybody on the network use your tokens: set a 'client_key', or 'tls'"
+BEYOND = ["0.0.0.0:80", "[::]:80", "10.0.0.1:0", "shop.example:80"]
+
+
+@pytest.mark.parametrize("address", BEYOND)
+def test_a_listener_beyond_this_machine_needs_leave_and_tls_or_a_key(address: str) -> None:
+    spoken = {"address": address, "tls": TLS}
+    leave = {"allow_remote": ["listen"]}
+    told: list[tuple[dict[str, object], str | None]] = [
+        ({"listen": address, "client_key": KEY}, HERE_ONLY),
+        ({"listen": spoken, "client_key": KEY}, HERE_ONLY),
+        ({"listen": address, "client_key": KEY, "allow_remote": ["admin"]}, HERE_ONLY),
+        ({"listen": address, **leave}, FOR_ALL),
+        ({"listen": ["127.0.0.1:1", spoken, address], **leave}, FOR_ALL),
+        ({"listen": address, "client_key": KEY, **leave}, None),
+        ({"listen": spoken, **leave}, None),
+        ({"listen": [spoken, "unix:/run/s"], **leave}, None),
+    ]
+    for settings, sentence in told:
+        if sentence is None:
+            Process.model_validate(settings)
+        else:
+            with pytest.raises(ValidationError, match=sentence):
+                Process.model_validate(settings)
+
+
+def test_a_list_mixes_both_forms_of_a_listener() -> None:
+    mixed = ["127.0.0.1:1", {"address": "[::1]:2", "tls": {**TLS, "client_ca": "/ca.pem"}}]
+    plain, spoken = Process.model_validate({"listen": mixed}).listen
+    assert (plain, address_of(plain)) == ("127.0.0.1:1", "127.0.0.1:1")
+    assert isinstance(spoken, TlsListener)
+    assert (address_of(spoken), spoken.tls.client_ca) == ("[::1]:2", Path("/ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("listen", "sentence"),
+    [
+        ({"address": "unix:/run/s", "tls": TLS}, "is a unix socket, which has no use for 'tls'"),
+        ({"address": 8443, "tls": TLS}, "is a port alone"),
+        ({"address": "127.0.0.1:1"}, "Field required"),
+        ({"address": "127.0.0.1:1", "tls": {"key": "/key.pem"}}, "Field required"),
+        ({"address": "127.0.0.1:1", "tls": TLS, "ssl": True}, "Extra inputs"),
+        (["127.0.0.1:1", {"address": "127.0.0.1:1", "tls": TLS}], "names the same address twice"),
+    ],
+)
+def test_what_is_wrong_with_a_listener_is_told(listen: object, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Process.model_validate({"listen": listen})
+
+
+def test_a_client_key_is_long_and_can_stand_in_a_header() -> None:
+    assert KEY not in repr(Process.model_validate({"client_key": KEY}))
+    for key, sentence in (
+        ("x" * 15, "is too short to keep anybody out: use 16 characters or more"),
+        ("", "must not be empty"),
+        ("a key with spaces in it", "holds a character that no token may have"),
+    ):
+        with pytest.raises(ValidationError, match=sentence):
+            Process.model_validate({"client_key": key})
+
+
+def test_a_key_that_is_none_is_told_of_once() -> None:
+    remote = {"listen": "0.0.0.0:80", "allow_remote": ["listen"], "client_key": "short"}
+    with pytest.raises(ValidationError) as caught:
+        Process.model_validate(remote)
+    assert [error["loc"] for error in caught.value.errors()] == [("client_key",)]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 import itertools
+from base64 import b64encode
 from typing import Any
 
 import pytest
 
 from tokenproxy.proxy.answers import METHODS, ErrorCode
-from tokenproxy.proxy.guard import Denied, Guard, Listener, OptionsAsked, Request
+from tokenproxy.proxy.guard import Denied, Guard, Listener, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.route import Matched, RouteTable
+from tokenproxy.secret import Secret
 from tokenproxy.settings.route import Route
 
 UP = "http://localhost:9"
 HERE = "127.0.0.1:8080"
 LISTENER = Listener((("127.0.0.1", 8080),))
 UNIX = Listener(())
+PAGE = "https://app.example"
+KEY = "a-key-that-nobody-guesses"
+ASKS: dict[str, str] = {"Access_Control_Request_Method": "PUT"}
 ROUTES = (
     Route(path="/shop", upstream=UP, name="shop"),
     Route(path="/", host="own.example", upstream=UP, name="hosted"),
@@ -39,6 +44,10 @@ def a_request(
     return Request(method.encode(), target.encode(), fields, version, body)
 
 
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
 def outcome(guard: Guard, request: Request) -> str:
     """The route's name, or the code of the denial; `, close` where the connection ends."""
     match guard.judge(request):
@@ -46,6 +55,8 @@ def outcome(guard: Guard, request: Request) -> str:
             return route.name
         case OptionsAsked():
             return "options"
+        case Preflight():
+            return "preflight"
         case Denied(code, close=close):
             return f"{code.value}, close" if close else str(code.value)
 
@@ -402,6 +413,226 @@ def test_without_a_host_no_origin_is_ours() -> None:
     assert outcome(a_guard(), request) == "origin_not_allowed"
 
 
+# Pages that the route lets in.
+
+
+def let_in(method: str, origin: str | None, site: str | None, *, asks: bool) -> str:
+    """The rule of contract 3.2 where `cors` lists PAGE, said once more."""
+    if origin not in {None, f"http://{HERE}", PAGE, f"{PAGE}:443"}:
+        return "origin_not_allowed"
+    if site == "none" and method not in {"GET", "HEAD"}:
+        return "origin_not_allowed"
+    if site in {"cross-site", "same-site"} and origin is None:
+        return "origin_not_allowed"
+    is_foreign = origin is not None and origin.startswith(PAGE)
+    return "preflight" if is_foreign and asks and method == "OPTIONS" else "shop"
+
+
+FOREIGN_OR_NOT = [
+    None,
+    f"http://{HERE}",
+    PAGE,
+    f"{PAGE}:443",
+    f"{PAGE}:8443",
+    f"{PAGE}.evil.example",
+    "http://app.example",
+    "https://x.app.example",
+    "HTTPS://app.example",
+    "null",
+    "",
+]
+SWITCH = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "site", "method"),
+    list(
+        itertools.product(
+            [HERE, "evil.example"], FOREIGN_OR_NOT, SITES, ["GET", "HEAD", "POST", "OPTIONS"]
+        )
+    ),
+)
+def test_a_page_that_the_route_lists_may_ask(
+    host: str, origin: str | None, site: str | None, method: str
+) -> None:
+    guard = guard_with(cors={"origins": [PAGE]})
+    headers = {"Origin": origin, "Sec_Fetch_Site": site}
+    for asks, switch in itertools.product([{}, ASKS], [{}, SWITCH]):
+        all_of_them = {**headers, **asks, **switch}
+        sent: Any = {name: value for name, value in all_of_them.items() if value is not None}
+        expected = let_in(method, origin, site, asks=bool(asks))
+        if host != HERE:
+            expected = "host_not_allowed"
+        assert outcome(guard, a_request(host=host, method=method, **sent)) == expected
+
+
+def test_everybody_is_every_page_but_none_that_has_no_origin() -> None:
+    guard = guard_with(cors={"origins": ["*"]})
+    for origin in (PAGE, "http://localhost:3000", "chrome-extension://abc"):
+        assert outcome(guard, a_request(Origin=origin)) == "shop"
+    for origin in ("null", "", "x", "https://a b"):
+        assert outcome(guard, a_request(Origin=origin)) == "origin_not_allowed"
+
+
+def test_what_was_let_in_before_is_let_in_for_nobody_else() -> None:
+    guard = guard_with(cors={"origins": [PAGE]})
+    asked: list[tuple[Any, bool]] = [
+        ({}, True),
+        ({"Origin": f"http://{HERE}"}, True),
+        ({"Origin": PAGE}, False),
+    ]
+    for headers, safe in asked:
+        admission = guard.admission(a_request(**headers).headers)
+        assert admission is not None
+        assert (guard.admit(admission, b"GET", b"/shop/x") is not None) is safe
+
+
+# The client key.
+
+
+@pytest.mark.parametrize(
+    ("headers", "overwrite", "keep"),
+    [
+        ({}, False, False),
+        ({"X_Tokenproxy_Key": KEY}, True, True),
+        ({"x_tokenproxy_key": KEY}, True, True),
+        ({"X_Tokenproxy_Key": KEY + "x"}, False, False),
+        ({"X_Tokenproxy_Key": KEY[:-1]}, False, False),
+        ({"X_Tokenproxy_Key": ""}, False, False),
+        ({"X_Tokenproxy_Key": KEY, "x_tokenproxy_key": "x"}, False, False),
+        ({"Authorization": f"Bearer {KEY}"}, True, False),
+        ({"Authorization": f"bearer  {KEY} "}, True, False),
+        ({"Authorization": basic("", KEY)}, True, False),
+        ({"Authorization": basic("anna", KEY)}, True, False),
+        ({"Authorization": basic(KEY, "")}, False, False),
+        ({"Authorization": basic(KEY, "x")}, False, False),
+        ({"Authorization": KEY}, False, False),
+        ({"Authorization": f"Digest {KEY}"}, False, False),
+        ({"Authorization": "Basic %"}, False, False),
+        ({"Authorization": "Basic"}, False, False),
+        ({"Authorization": "Bearer x", "X_Tokenproxy_Key": KEY}, True, True),
+        ({"Authorization": f"Bearer {KEY}", "X_Tokenproxy_Key": KEY}, True, False),
+        ({"Authorization": "Bearer x", "authorization": basic("", KEY)}, True, False),
+        ({"Proxy_Authorization": f"Bearer {KEY}"}, False, False),
+        ({"Cookie": KEY}, False, False),
+    ],
+)
+def test_a_caller_presents_the_key(headers: dict[str, str], overwrite: bool, keep: bool) -> None:
+    asked: Any = headers
+    ways: list[tuple[dict[str, Any], bool]] = [
+        ({"credential": "c"}, overwrite),
+        ({"credential": "c", "client_authorization": "keep"}, keep),
+        ({"credential": "c", "inject": [{"header": "X-Token"}]}, keep),
+        ({}, keep),
+    ]
+    for settings, passes in ways:
+        guard = guard_with(client_key=KEY, **settings)
+        expected = "shop" if passes else "client_key_required"
+        assert outcome(guard, a_request(**asked)) == expected
+        admission = guard.admission(a_request(**asked).headers)
+        assert admission is not None
+        assert (guard.admit(admission, b"GET", b"/shop/x") is not None) is passes
+
+
+def test_without_a_key_nobody_presents_one() -> None:
+    assert outcome(guard_with(), a_request(X_Tokenproxy_Key="x")) == "shop"
+
+
+def test_a_route_that_rejects_credentials_takes_the_key_by_its_own_name_only() -> None:
+    guard = guard_with(client_key=KEY, credential="c", client_authorization="reject")
+    assert outcome(guard, a_request(X_Tokenproxy_Key=KEY)) == "shop"
+    assert outcome(guard, a_request(Authorization=f"Bearer {KEY}")) == "client_key_required"
+
+
+# What the route lets through.
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "passing", "listed"),
+    [
+        ([], [], ["GET", "HEAD", "DELETE", "PURGE", "get"], None),
+        (["GET"], [], ["GET", "HEAD"], "GET, HEAD"),
+        (["HEAD"], [], ["HEAD"], "HEAD"),
+        (["get", "PURGE"], [], ["GET", "HEAD", "PURGE"], "GET, PURGE, HEAD"),
+        ([], ["GET"], ["DELETE", "PURGE"], "POST, PUT, PATCH, DELETE, OPTIONS"),
+        ([], ["HEAD"], ["GET", "DELETE", "PURGE", "get"], "GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (["GET"], ["HEAD"], ["GET"], "GET"),
+        (["GET"], ["GET"], [], ""),
+    ],
+)
+def test_a_route_lets_methods_through(
+    allow: list[str], deny: list[str], passing: list[str], listed: str | None
+) -> None:
+    guard = guard_with(allow={"methods": allow}, deny={"methods": deny})
+    admission = guard.admission(a_request().headers)
+    assert admission is not None
+    for method in ("GET", "HEAD", "DELETE", "PURGE", "get", "delete"):
+        verdict = guard.judge(a_request(method=method))
+        passes = method in passing or listed is None
+        if method == "delete":
+            passes = not allow
+        assert isinstance(verdict, Matched) is passes, method
+        known = guard.admit(admission, method.encode(), b"/shop/x")
+        assert (known is not None) is (passes and method.isupper() and method != "PURGE")
+        if isinstance(verdict, Denied):
+            assert (verdict.code, verdict.allow) == (
+                ErrorCode.METHOD_NOT_ALLOWED,
+                (listed or "").encode(),
+            )
+            assert (verdict.route, verdict.close) == ("shop", False)
+
+
+@pytest.mark.parametrize(
+    ("target", "result"),
+    [
+        ("/shop/items", "shop"),
+        ("/shop/items/1?/shop/items/secret", "shop"),
+        ("/shop/items/a/b", "shop"),
+        ("/shop", "path_not_allowed"),
+        ("/shop/other", "path_not_allowed"),
+        ("/shop/Items", "path_not_allowed"),
+        ("/shop/items/secret", "path_not_allowed"),
+        ("/shop/items/secret/x", "path_not_allowed"),
+        ("/shop/items/secret/", "path_not_allowed"),
+        ("/shop/items/secrets", "shop"),
+        ("/shop/items/%73", "shop"),
+        ("/shop/items/a%2Fb", "shop"),
+        ("/shop/items//a", "shop"),
+        ("/shop/items/%73ecret", "bad_request"),
+        ("/shop/items//secret", "bad_request"),
+        ("/shop/items/./secret", "bad_request"),
+        ("/shop/items/a/../secret", "bad_request"),
+        ("/shop/items%2Fsecret", "path_not_allowed"),
+        ("/shop/items/secret%2Fx", "bad_request"),
+        ("/shop/other/../items/a", "bad_request"),
+        ("/shop/%69tems/a", "bad_request"),
+        ("/shop/items/%2573ecret", "path_not_allowed"),
+        ("/shop/items/secret;a=b", "path_not_allowed"),
+        ("/shop/items/;/secret", "path_not_allowed"),
+        ("/shop/items/a;b/..;c/secret", "path_not_allowed"),
+        ("/shop/items\\secret", "path_not_allowed"),
+        ("/shop/items/a\\..\\secret", "path_not_allowed"),
+        (f"http://{HERE}/shop/items/secret", "path_not_allowed"),
+        (f"http://{HERE}/shop/items/1", "shop"),
+    ],
+)
+def test_a_route_lets_paths_through(target: str, result: str) -> None:
+    guard = guard_with(
+        allow={"paths": ["/shop/items/**"]}, deny={"paths": ["/shop/items/secret/**"]}
+    )
+    assert outcome(guard, a_request(target)) == result
+    admission = guard.admission(a_request().headers)
+    assert admission is not None
+    known = guard.admit(admission, b"GET", target.encode())
+    assert (known is not None) is (result == "shop" and target[0] == "/")
+
+
+def test_what_would_be_ambiguous_for_a_rule_is_none_without_one() -> None:
+    for target in ("/shop/%61", "/shop//a", "/shop/a;b", "/shop/%2561"):
+        assert outcome(guard_with(), a_request(target)) == "shop"
+        assert outcome(guard_with(deny={"methods": ["PUT"]}), a_request(target)) == "shop"
+
+
 # A credential of the caller's own.
 
 OWN = {
@@ -411,10 +642,11 @@ OWN = {
 }
 
 
-def guard_with(**settings: Any) -> Guard:
+def guard_with(client_key: str | None = None, **settings: Any) -> Guard:
     inject = [{"header": "Authorization"}, {"query": "t"}, {"cookie": "session"}]
     route = {"path": "/shop", "upstream": UP, "name": "shop", "inject": inject, **settings}
-    return Guard(RouteTable([Route.model_validate(route)]), LISTENER)
+    key = None if client_key is None else Secret(client_key)
+    return Guard(RouteTable([Route.model_validate(route)]), LISTENER, client_key=key)
 
 
 @pytest.mark.parametrize(
@@ -448,11 +680,22 @@ def test_a_request_without_a_credential_may_pass_where_none_is_accepted() -> Non
 
 
 def test_the_first_station_that_refuses_answers() -> None:
-    guard = guard_with(client_authorization="reject", credential="c")
+    guard = guard_with(
+        client_key=KEY,
+        client_authorization="reject",
+        credential="c",
+        deny={"methods": ["DELETE"], "paths": ["/shop/secret/**"]},
+        cors={"origins": [PAGE]},
+    )
     faults: list[tuple[dict[str, Any], str]] = [
-        ({}, "shop"),
+        ({"X_Tokenproxy_Key": KEY, "Origin": PAGE}, "shop"),
         ({"Authorization": "x"}, "client_authorization_rejected"),
+        ({"target": "/shop/secret"}, "path_not_allowed"),
+        ({"method": "DELETE"}, "method_not_allowed"),
+        ({"X_Tokenproxy_Key": "x"}, "client_key_required"),
         ({"Origin": "null"}, "origin_not_allowed"),
+        ({"Origin": PAGE, "method": "OPTIONS", **ASKS}, "preflight"),
+        ({"target": "/shop/%73ecret"}, "bad_request"),
         ({"target": "/none"}, "no_route"),
         ({"target": "/none/\x00"}, "bad_request"),
         ({"host": "evil.example"}, "host_not_allowed"),

@@ -64,7 +64,7 @@ def sentences(kind: Any, value: Any) -> list[str]:
     "url",
     [
         "https://shop.example",
-        "http://shop.example/",
+        "https://shop.example/",
         "https://shop.example:8443/v2/",
         "HTTPS://Shop.Example",
         "http://[::1]:8000",

@@ -12,6 +12,7 @@ from tokenproxy.cli.output import out
 from tokenproxy.cli.times import good_for
 from tokenproxy.config.load import Loaded
 from tokenproxy.config.model import Config
+from tokenproxy.config.process import address_of
 from tokenproxy.errors import ConfigError, SourceRefused, SourceUnavailable
 from tokenproxy.proxy.route import RouteTable
 from tokenproxy.runtime import Runtime
@@ -49,7 +50,7 @@ async def _put_together(config: Config) -> None:
 
 def _summary(config: Config) -> list[str]:
     table = RouteTable(config.routes)
-    lines = [f"  listens on {', '.join(config.listen)}"]
+    lines = [f"  listens on {', '.join(map(address_of, config.listen))}"]
     for route in table.routes:
         settings = route.settings
         with_what = f"with {settings.credential}" if settings.credential else "without a token"

@@ -3,17 +3,27 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+)
 
 from tokenproxy.settings.base import (
     Duration,
     NonEmpty,
     Positive,
     Settings,
+    TokenText,
     is_loopback,
     one_is_a_list_of_one,
 )
 from tokenproxy.settings.callers import CallerTimeouts
+from tokenproxy.settings.tls import ListenerTls
 
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+):(?P<port>[0-9]+)")
 _UNIX = re.compile(r"unix:(?P<path>/[^?\0]*)(?:\?mode=(?P<mode>0?[0-7]{3}))?")
@@ -21,6 +31,7 @@ _OWNER_ONLY = 0o600
 _WORKERS = re.compile(r"[0-9]{1,3}")
 _MOST_WORKERS = 256  # each is a process of some 50 MB
 _MAX_PORT = 65535
+_SHORTEST_KEY = 16  # characters: what is guessed at over a network must not be guessable
 
 
 def split_address(text: str) -> tuple[str, int] | None:
@@ -60,12 +71,13 @@ def _address(text: str) -> str:
         raise ValueError(f"has a port out of range: 0 (picks a free one) to {_MAX_PORT}")
     if address is None:
         raise ValueError("must be 'host:port' (port 0 picks a free one) or 'unix:/path'")
-    if not is_loopback(address[0].lower()):
-        raise ValueError(
-            "would let other machines use your tokens: listen on 127.0.0.1, [::1], localhost "
-            "or a unix socket"
-        )
     return text
+
+
+def _tcp_address(text: str) -> str:
+    if text.startswith("unix:"):
+        raise ValueError("is a unix socket, which has no use for 'tls': write it by itself")
+    return _address(text)
 
 
 def _no_bare_port(value: Any) -> Any:
@@ -76,20 +88,75 @@ def _no_bare_port(value: Any) -> Any:
     return value
 
 
-def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    fixed = [address for address in addresses if not address.endswith(":0")]
+Address = Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_address)]
+
+
+class TlsListener(Settings):
+    """An address where callers speak TLS."""
+
+    address: Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_tcp_address)]
+    tls: ListenerTls
+
+
+AnyListener = str | TlsListener
+
+
+def address_of(listener: AnyListener) -> str:
+    """Where it listens: `host:port` or `unix:/path`."""
+    return listener if isinstance(listener, str) else listener.address
+
+
+def _kind(value: Any) -> str:
+    return "tls" if isinstance(value, dict | TlsListener) else "plain"
+
+
+def _each_once(listeners: tuple[AnyListener, ...]) -> tuple[AnyListener, ...]:
+    fixed = [at for at in map(address_of, listeners) if not at.endswith(":0")]
     if len(set(fixed)) < len(fixed):
         raise ValueError("names the same address twice")
-    return addresses
+    return listeners
 
 
-Address = Annotated[str, BeforeValidator(_no_bare_port), AfterValidator(_address)]
-Addresses = Annotated[
-    tuple[Address, ...],
+def _guarded(listener: AnyListener, info: ValidationInfo) -> AnyListener:
+    """Beyond this machine only where the config says so, and never unencrypted and for all."""
+    address = split_address(address_of(listener))
+    if address is None or is_loopback(address[0].lower()):
+        return listener
+    if "listen" not in info.data.get("allow_remote", ("listen",)):
+        raise ValueError(
+            "would let other machines use your tokens: listen on 127.0.0.1, [::1], localhost "
+            "or a unix socket, or say 'allow_remote: [listen]'"
+        )
+    if isinstance(listener, str) and info.data.get("client_key", ()) is None:
+        raise ValueError(
+            "would let everybody on the network use your tokens: set a 'client_key', or 'tls' "
+            "for this address, or both"
+        )
+    return listener
+
+
+Listeners = Annotated[
+    tuple[
+        Annotated[
+            Annotated[Address, Tag("plain")] | Annotated[TlsListener, Tag("tls")],
+            Discriminator(_kind),
+            AfterValidator(_guarded),
+        ],
+        ...,
+    ],
     Field(min_length=1),
     BeforeValidator(one_is_a_list_of_one),
     AfterValidator(_each_once),
 ]
+
+
+def _long_enough(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < _SHORTEST_KEY:
+        raise ValueError(
+            f"is too short to keep anybody out: use {_SHORTEST_KEY} characters or more, as "
+            "'openssl rand -hex 32' makes them"
+        )
+    return key
 
 
 def _workers(value: Any) -> Any:
@@ -114,9 +181,14 @@ class Log(Settings):
 
 
 class Process(Settings):
-    """The top-level keys that are about the process."""
+    """The top-level keys that are about the process.
 
-    listen: Addresses = ("127.0.0.1:8080",)
+    What `listen` may be depends on the two before it.
+    """
+
+    allow_remote: tuple[Literal["listen", "admin"], ...] = ()
+    client_key: Annotated[TokenText, AfterValidator(_long_enough)] | None = None
+    listen: Listeners = ("127.0.0.1:8080",)
     admin: None = None
     workers: Workers = 1
     shutdown_delay: Duration = 0.0

@@ -6,26 +6,11 @@ passed over here, and reported where its shape is checked.
 
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from tokenproxy.config.document import Document, Mistake, Where, dotted
 from tokenproxy.config.explain import closest, did_you_mean
-from tokenproxy.settings.base import is_loopback
 
 Routes = list[tuple[int, dict[str, Any]]]
-
-# Where passwords, secrets and refresh tokens are sent to.
-_ENDPOINTS: tuple[Where, ...] = (
-    ("base_url",),
-    ("login_url",),
-    ("refresh_url",),
-    ("login", "url"),
-    ("renew", "url"),
-    ("issuer",),
-    ("token_url",),
-    ("revocation_url",),
-    ("device_authorization_url",),
-)
 
 _STORED = ("command", "simplejwt", "json", "oauth2")  # what the store keeps tokens of
 
@@ -42,9 +27,8 @@ def mistakes(data: Any) -> list[Mistake]:
 
 
 def warnings(data: Any) -> list[Mistake]:
-    """What is allowed and hardly meant: nothing is used, or a secret can be read on its way."""
-    credentials = data.get("credentials") or {}
-    return [*_unused(_routes(data), credentials), *_unencrypted(credentials)]
+    """What is allowed and hardly meant."""
+    return list(_unused(_routes(data), data.get("credentials") or {}))
 
 
 def _unused(routes: Routes, credentials: dict[str, Any]) -> Iterator[Mistake]:
@@ -55,23 +39,6 @@ def _unused(routes: Routes, credentials: dict[str, Any]) -> Iterator[Mistake]:
     for name in credentials:
         if name not in used:
             yield Mistake(("credentials", name), "is used by no route")
-
-
-def _unencrypted(credentials: dict[str, Any]) -> Iterator[Mistake]:
-    for name, credential in credentials.items():
-        for keys in _ENDPOINTS:
-            if _is_bare(Document(credential, {}).at(keys)):
-                yield Mistake(
-                    ("credentials", name, *keys),
-                    "sends its password or tokens unencrypted: use https",
-                )
-
-
-def _is_bare(url: Any) -> bool:
-    if not isinstance(url, str):
-        return False
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _routes(data: Any) -> Routes:

@@ -6,6 +6,7 @@ its own place holds at the route's.
 
 from collections.abc import Sequence
 
+from tokenproxy.proxy import cors
 from tokenproxy.proxy.headers import (
     Fate,
     Header,
@@ -23,16 +24,18 @@ from tokenproxy.settings.route import Route
 # A global is found faster than a member of an enum.
 _KEPT, _CONNECTION, _LOCATION = Fate.KEPT, Fate.CONNECTION, Fate.LOCATION
 _COOKIE = Fate.COOKIE
+_MAPPED = frozenset({_LOCATION, _COOKIE})  # by the request's target, by the listener's scheme
 
 
 class AnswerRules:
     """A route's rules for answers, compiled; `locations` are those of its upstream."""
 
-    __slots__ = ("_cookies", "_fates", "_locations", "_sets")
+    __slots__ = ("_cookies", "_fates", "_is_shared", "_locations", "_sets")
 
     def __init__(self, settings: Route, home: Home, locations: Locations) -> None:
         self._locations = locations
         self._cookies = Cookies(home)
+        is_shared = self._is_shared = bool(settings.cors.origins)
         self._sets = fields_set(settings.response_headers)
         changed = names_changed(settings.response_headers)
         mapped: dict[bytes, Fate] = {}
@@ -42,16 +45,19 @@ class AnswerRules:
             mapped |= {b"set-cookie": _COOKIE}
 
         def fate(name: bytes) -> Fate:
-            if dashed(name) in changed:
+            if dashed(name) in changed or (is_shared and dashed(name).startswith(cors.PREFIX)):
                 return Fate.DROPPED
             return mapped.get(name) or answer_fate(name)
 
         self._fates = NameTable(fate)
 
     def is_same_for_all(self, headers: Sequence[Header]) -> bool:
-        """Whether an answer with these fields is the same whatever its request has asked for."""
+        """Whether an answer with these fields is the same whatever its request has asked for.
+
+        To a page of another site it is another one all the same.
+        """
         fates = self._fates
-        return not any(fates[name] is _LOCATION for name, _ in headers)
+        return not any(fates[name] in _MAPPED for name, _ in headers)
 
     def to_caller(
         self,
@@ -61,12 +67,14 @@ class AnswerRules:
         scheme: str,
         host: bytes | None = None,
         interim: bool = False,
+        shared: Sequence[Header] = (),
     ) -> list[Header]:
         """The fields that go on to the caller.
 
         `target` is what the upstream was asked for, without the credential, and `host` the Host
-        that it got; `scheme` is the listener's. An `interim` answer (1xx) gets none of the fields
-        that the route sets.
+        that it got; `scheme` is the listener's. `shared` is what a page of another site is told
+        that has asked (see `cors`). An `interim` answer (1xx) gets none of the fields that the
+        route sets.
 
         Content-Length is kept as it came; Transfer-Encoding is left to who frames the body.
         """
@@ -85,6 +93,12 @@ class AnswerRules:
             elif fate is _COOKIE:
                 kept.append((field[0], self._cookies.mapped(field[1], scheme=scheme)))
         remove_nominated(kept, connection)
-        if self._sets and not interim:
+        if interim:
+            return kept
+        if self._sets:
             kept += self._sets
+        if shared:
+            cors.share(kept, shared)
+        elif self._is_shared:
+            kept.append(cors.VARY)
         return kept

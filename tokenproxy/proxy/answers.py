@@ -6,6 +6,7 @@ issuer or an upstream said, and never gets here.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
@@ -21,6 +22,9 @@ from tokenproxy.proxy.headers import Header
 
 # What `Allow` says where the proxy itself refuses a method: all that a route may take.
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+# Browsers know Basic, and show a window for it; RFC 6750 3 for the rest.
+_CHALLENGE = (b"WWW-Authenticate", b'Basic realm="tokenproxy", Bearer realm="tokenproxy"')
 
 _SHORTEST_WAIT = 1  # seconds; Retry-After is whole (RFC 9110 10.2.3), and 0 would ask for a spin
 _LONGEST_WAIT = 300  # seconds; what an issuer asks beyond that is not for callers to sit out
@@ -132,6 +136,8 @@ def answer(
     word = proxy_error or code.proxy_error
     if word is not None:
         headers.append((b"Proxy-Status", f"tokenproxy; error={word}".encode()))
+    if code is ErrorCode.CLIENT_KEY_REQUIRED:
+        headers.append(_CHALLENGE)
     if allow is not None:
         headers.append((b"Allow", allow))
     wait = _DEFAULT_WAIT.get(code) if retry_after is None else retry_after
@@ -143,6 +149,11 @@ def answer(
 def options_answer() -> Answer:
     """The answer to `OPTIONS *`, which asks about the proxy itself (RFC 9110 9.3.7)."""
     return Answer(204, [(b"Allow", METHODS)], b"")
+
+
+def preflight_answer(fields: Sequence[Header]) -> Answer:
+    """The answer to a preflight (WHATWG Fetch 4.8)."""
+    return Answer(204, list(fields), b"")
 
 
 def for_error(error: Exception) -> Fault:

@@ -5,7 +5,7 @@ and passed on, or the token renewed and the request sent once more. What is deci
 in the pure stations; here it is only done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -14,10 +14,18 @@ from aiohttp import hdrs, web
 from tokenproxy.errors import SourceUnavailable, TokenproxyError
 from tokenproxy.events import InternalError, RequestServed
 from tokenproxy.proxy import framing
-from tokenproxy.proxy.answers import Answer, ErrorCode, answer, for_error, options_answer
+from tokenproxy.proxy.answers import (
+    Answer,
+    ErrorCode,
+    answer,
+    for_error,
+    options_answer,
+    preflight_answer,
+)
 from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.bound import wants_nonce
-from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Request
+from tokenproxy.proxy.cors import share
+from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
 from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
@@ -55,7 +63,8 @@ class Exchange:
         self._target = request.raw_path.encode("utf-8", "surrogateescape")
         self._reading: CallerBody | None = None
         self._body: Body | None = None
-        self._route: CompiledRoute | None = None
+        self._route_name: str | None = None
+        self._shared: Sequence[Header] = ()  # what a page of another site is told that has asked
         self._upstream: aiohttp.ClientResponse | None = None
         self._relayed = False  # at least the head of an answer
         self._status = CALLER_LEFT
@@ -73,8 +82,11 @@ class Exchange:
                 return self._deny(denied)
             case OptionsAsked():
                 return self._own(options_answer())
-            case Matched(route, target):
-                self._route = route
+            case Preflight(fields, route_name):
+                self._route_name = route_name
+                return self._own(preflight_answer(fields))
+            case Matched(route, target, shared):
+                self._route_name, self._shared = route.name, shared
                 return await self._forward_safely(route, target)
 
     def _refusal(self) -> Denied | None:
@@ -274,6 +286,7 @@ class Exchange:
             target=outgoing.target,
             scheme=self._request.scheme,
             host=outgoing.fields[0][1],
+            shared=self._shared,
         )
 
     async def _pass_on(
@@ -293,6 +306,7 @@ class Exchange:
             await upstream.wait_for_close()
 
     def _deny(self, denied: Denied) -> web.StreamResponse:
+        self._route_name, self._shared = denied.route, denied.shared
         own = answer(
             denied.code,
             detail=denied.detail,
@@ -303,15 +317,16 @@ class Exchange:
         return self._own(own, denied.code)
 
     def _fail(self, error: Exception) -> web.StreamResponse:
-        route = self._route.name if self._route is not None else None
         if self._body is not None and self._body.broke_off:
-            own = answer(ErrorCode.BAD_REQUEST, detail=BROKE_OFF, route=route, close=True)
+            own = answer(
+                ErrorCode.BAD_REQUEST, detail=BROKE_OFF, route=self._route_name, close=True
+            )
             return self._own(own, ErrorCode.BAD_REQUEST)
         fault = for_error(error)
         own = answer(
             fault.code,
             detail=fault.detail,
-            route=route,
+            route=self._route_name,
             retry_after=fault.retry_after,
             proxy_error=fault.proxy_error,
         )
@@ -321,6 +336,8 @@ class Exchange:
         self._status = own.status
         self._bytes_out = len(own.body)
         self._code = code.value if code is not None else None
+        if self._shared:
+            share(own.headers, self._shared)
         response = Own(own)
         if self._reading.waits if self._reading else expects_continue(self._request):
             response.force_close()  # whether the body comes now or the next request, nobody knows
@@ -338,7 +355,7 @@ class Exchange:
     def report(self, seconds: float) -> RequestServed:
         """The event that tells of this request."""
         return RequestServed(
-            route=self._route.name if self._route is not None else "",
+            route=self._route_name or "",
             method=self._request.method,
             path=split(self._target)[0].decode("ascii", "backslashreplace"),
             status=self._status,

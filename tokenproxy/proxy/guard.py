@@ -8,11 +8,17 @@
 |                     | one that is not ours (DNS rebinding)                 | 421               |
 | target              | `*` for all but OPTIONS; what `target.fault` tells   | 400               |
 | route               | a path that none has                                 | 404               |
-| Origin              | what a browser sends from another site               | 403               |
+| preflight           | nothing: answered where the page may ask             | 204               |
+| Origin              | what a browser sends from another site, unless the   | 403               |
+|                     | route's `cors` lets it in                            |                   |
+| client key          | a request without it, where there is one             | 401               |
+| method              | what the route's `allow` and `deny` let nobody do    | 405               |
+| path                | where they let nobody go                             | 403               |
 | own credential      | one of the caller's, where the route says `reject`   | 403               |
 
 A station is a function that gives a `Denied`, or None to let the request pass. Stations that
-a route's own settings call for come last, since they need the route.
+a route's own settings call for come last, since they need the route. From the Origin on, a page
+that may ask is told why it is refused.
 
 **Host.** Compared exactly and in full; only case does not count. No trailing dot, no
 userinfo, no other spelling of an address. The names that the operator has listed (a route's
@@ -26,12 +32,17 @@ the other. Host has been checked by then, so a rebound name cannot vouch for its
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenproxy.proxy.answers import METHODS, ErrorCode
+from tokenproxy.proxy.client_key import ClientKey, Presented
+from tokenproxy.proxy.cors import Cors, is_preflight, preflight_fields
 from tokenproxy.proxy.headers import Header, NameTable, nominated
-from tokenproxy.proxy.route import DEFAULT_PORTS, Bad, Matched, NoRoute, RouteTable
-from tokenproxy.proxy.target import Absolute, absolute, split_port
+from tokenproxy.proxy.limits import Limits
+from tokenproxy.proxy.route import Bad, CompiledRoute, Matched, NoRoute, RouteTable
+from tokenproxy.proxy.target import Absolute, absolute, split, split_port
+from tokenproxy.secret import Secret
+from tokenproxy.settings.access import DEFAULT_PORTS, Requests
 
 _USUAL_METHODS = frozenset(METHODS.split(b", "))
 _REFUSED_METHODS = frozenset({b"CONNECT", b"PRI", b"TRACE", b"TRACK"})
@@ -79,7 +90,8 @@ class Request:
 class Denied:
     """The request goes nowhere. `close`: neither does another one on its connection.
 
-    `allow` is the value of an Allow field; `route` is a name, once one has been chosen.
+    `allow` is the value of an Allow field; `route` is a name, once one has been chosen, and
+    `shared` what the answer tells a page of another site.
     """
 
     code: ErrorCode
@@ -87,6 +99,7 @@ class Denied:
     close: bool = False
     allow: bytes | None = None
     route: str | None = None
+    shared: Sequence[Header] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +107,52 @@ class OptionsAsked:
     """`OPTIONS *`, which is answered here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """A browser asks what a page may send, and is answered here, with these fields."""
+
+    fields: Sequence[Header]
+    route: str
+
+
+Verdict = Matched | Denied | OptionsAsked | Preflight
+
+
 class Admission:
-    """What the fields of a request say about it: its Host, and what a browser may ask with them."""
+    """What the fields of a request say about it: its Host, and what a browser may ask with them.
 
-    __slots__ = ("host", "safe", "unsafe")
+    `key` is where they present the client key, None where there is none to be presented.
+    """
 
-    def __init__(self, host: bytes, safe: bool, unsafe: bool) -> None:  # noqa: FBT001 - two of a kind
+    __slots__ = ("host", "key", "safe", "unsafe")
+
+    def __init__(self, host: bytes, *, safe: bool, unsafe: bool, key: Presented | None) -> None:
         self.host = host
         self.safe = safe
         self.unsafe = unsafe
+        self.key = key
 
 
 class Guard:
     """The checks for one listener, compiled."""
 
-    __slots__ = ("_hosts", "_origin_prefix", "_table")
+    __slots__ = ("_hosts", "_key", "_origin_prefix", "_table")
 
     def __init__(
-        self, table: RouteTable, listener: Listener, allowed_hosts: Sequence[str] = ()
+        self,
+        table: RouteTable,
+        listener: Listener,
+        allowed_hosts: Sequence[str] = (),
+        client_key: Secret | None = None,
     ) -> None:
         named = [host.lower().encode() for host in allowed_hosts]
         named += [route.host for route in table.routes if route.host is not None]
         self._table = table
+        self._key = None if client_key is None else ClientKey(client_key)
         self._hosts = _Hosts(listener, named)
         self._origin_prefix = listener.scheme.encode() + b"://"
 
-    def judge(self, request: Request) -> Matched | Denied | OptionsAsked:
+    def judge(self, request: Request) -> Verdict:
         """The request's route, or what it is answered instead."""
         seen = _watched(request.headers)
         denied = _framing(request, seen) or _method(request.method)
@@ -135,12 +168,20 @@ class Guard:
         host = hosts[0] if hosts else None
         if form is not None:  # RFC 9112 3.2.2: its authority counts instead of Host
             host, target = form.authority, form.target
+            request = replace(request, target=target)
         way = self._table.match(host, target)
-        if not isinstance(way, Matched):
-            return _refusal(way)
-        if not self._may_ask(request.method, seen, host):
+        return self._judge(way, request, seen, host) if isinstance(way, Matched) else _refusal(way)
+
+    def _judge(self, way: Matched, request: Request, seen: Watched, host: bytes | None) -> Verdict:
+        """What the route that it takes says of it."""
+        shared = self._page(request.method, seen, host, way.route.cors)
+        if shared is None:
             return Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE, route=way.route.name)
-        return _client_authorization(way, request.headers) or way
+        if shared:
+            way.shared = shared
+            if is_preflight(request.method, request.headers):
+                return _preflight(way, request.headers)
+        return self._key_refusal(way, request.headers) or _refused_by_route(way, request) or way
 
     def admission(self, headers: Sequence[Header]) -> "Admission | None":
         """What these fields let any request in HTTP/1.1 do that comes with them and no body.
@@ -153,7 +194,10 @@ class Guard:
             return None
         host = hosts[0]
         return Admission(
-            host, self._may_ask(b"GET", seen, host), self._may_ask(b"POST", seen, host)
+            host,
+            safe=self._page(b"GET", seen, host, None) is not None,
+            unsafe=self._page(b"POST", seen, host, None) is not None,
+            key=None if self._key is None else self._key.presented(headers),
         )
 
     def admit(self, admission: "Admission", method: bytes, target: bytes) -> Matched | None:
@@ -163,7 +207,14 @@ class Guard:
         if target[:1] != b"/" or method not in _USUAL_METHODS:
             return None
         way = self._table.match(admission.host, target)
-        return way if isinstance(way, Matched) and not way.route.rejects_own else None
+        if not isinstance(way, Matched):
+            return None
+        route, key = way.route, admission.key
+        if key is not None and not key.suffices(overwrites=route.overwrites_authorization):
+            return None
+        if route.is_open:
+            return way
+        return way if not route.rejects_own and _is_within(route, method, target) else None
 
     def _host(self, hosts: list[bytes] | None, version: str) -> Denied | None:
         if hosts is None:
@@ -180,17 +231,31 @@ class Guard:
             return _FOREIGN_HOST
         return self._hosts.refusal(form.authority)
 
-    def _may_ask(self, method: bytes, seen: Watched, host: bytes | None) -> bool:
-        """Whether this comes from no browser at all, from our own page, or from the address bar.
+    def _page(
+        self, method: bytes, seen: Watched, host: bytes | None, cors: Cors | None
+    ) -> Sequence[Header] | None:
+        """What the answer tells the page of another site that asks; None where it may not.
 
-        A preflight is judged like any other request: from another site it ends here.
+        Nothing, where this comes from no browser at all, from our own page, or from the address
+        bar. A preflight is judged like any other request.
         """
         origins, sites = seen.get(b"origin"), seen.get(b"sec-fetch-site", ())
-        if origins is not None and not self._is_own(origins, host):
-            return False
         if b"none" in sites and method not in _SAFE_METHODS:
-            return False
-        return origins is not None or _ELSEWHERE.isdisjoint(sites)
+            return None
+        if origins is None:
+            return () if _ELSEWHERE.isdisjoint(sites) else None
+        if self._is_own(origins, host):
+            return ()
+        return cors.shared_with(origins[0]) if cors is not None and len(origins) == 1 else None
+
+    def _key_refusal(self, way: Matched, headers: Sequence[Header]) -> Denied | None:
+        if self._key is None:
+            return None
+        presented = self._key.presented(headers)
+        if presented.suffices(overwrites=way.route.overwrites_authorization):
+            return None
+        code = ErrorCode.CLIENT_KEY_REQUIRED
+        return Denied(code, _NO_KEY, route=way.route.name, shared=way.shared)
 
     def _is_own(self, origins: list[bytes], host: bytes | None) -> bool:
         if len(origins) > 1 or host is None:
@@ -243,6 +308,8 @@ class _Hosts:
 
 
 def _bracketed(host: str) -> bytes:
+    """As it stands in a Host; a zone (RFC 4007) is no business of the other side's."""
+    host = host.partition("%")[0]
     return (f"[{host}]" if ":" in host else host).lower().encode()
 
 
@@ -280,11 +347,49 @@ def _method(method: bytes) -> Denied | None:
     return _REFUSED_METHOD
 
 
+def _preflight(way: Matched, headers: Sequence[Header]) -> Preflight:
+    limits = way.route.limits or _NO_LIMITS
+    fields = preflight_fields(
+        way.shared,
+        headers,
+        methods=limits.methods,
+        may_have=lambda method: _method(method) is None and limits.has_method(method),
+    )
+    return Preflight(fields, way.route.name)
+
+
+def _refused_by_route(way: Matched, request: Request) -> Denied | None:
+    """What the route's own settings say of a request in origin-form."""
+    if way.route.is_open:
+        return None
+    return _limits(way, request.method, request.target) or _client_authorization(
+        way, request.headers
+    )
+
+
+def _limits(way: Matched, method: bytes, target: bytes) -> Denied | None:
+    limits, name, shared = way.route.limits, way.route.name, way.shared
+    if limits is None:
+        return None
+    if not limits.has_method(method):
+        allow = b", ".join(limits.methods)
+        code = ErrorCode.METHOD_NOT_ALLOWED
+        return Denied(code, _ROUTES_METHOD, allow=allow, route=name, shared=shared)
+    if not limits.has_path(split(target)[0]):
+        return Denied(ErrorCode.PATH_NOT_ALLOWED, _ROUTES_PATH, route=name, shared=shared)
+    return None
+
+
+def _is_within(route: CompiledRoute, method: bytes, target: bytes) -> bool:
+    limits = route.limits
+    return limits is None or (limits.has_method(method) and limits.has_path(split(target)[0]))
+
+
 def _client_authorization(way: Matched, headers: Sequence[Header]) -> Denied | None:
     route = way.route
     if route.rejects_own and route.injector.finds_own(headers, way.target):
         code = ErrorCode.CLIENT_AUTHORIZATION_REJECTED
-        return Denied(code, _OWN_CREDENTIAL, route=route.name)
+        return Denied(code, _OWN_CREDENTIAL, route=route.name, shared=way.shared)
     return None
 
 
@@ -313,6 +418,13 @@ _FOREIGN_HOST = Denied(
     "The proxy does not answer to this Host: use its own address, or name it in 'allowed_hosts'.",
 )
 _NO_ROUTE = Denied(ErrorCode.NO_ROUTE, "No route has this host and path.")
+_NO_LIMITS = Limits(Requests(), Requests())
+_ROUTES_METHOD = "The route lets no request with this method through."
+_ROUTES_PATH = "The route lets no request for this path through."
+_NO_KEY = (
+    "The request needs the proxy's client key: send it as X-Tokenproxy-Key, or where this route "
+    "sets its own Authorization, in that of the request."
+)
 _FOREIGN_PAGE = "A page of another site may not use this proxy."
 _OWN_CREDENTIAL = (
     "The request holds a credential where this route puts its own: send it without one."

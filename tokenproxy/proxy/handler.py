@@ -8,13 +8,22 @@ from aiohttp import web
 from tokenproxy.proxy.exchange import Exchange
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
+from tokenproxy.secret import Secret
+
+MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
 
 
 class Handler:
     """Answers the requests of one or more listeners; call it as an aiohttp handler."""
 
-    def __init__(self, parts: Parts, allowed_hosts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        allowed_hosts: tuple[str, ...] = (),
+        client_key: Secret | None = None,
+    ) -> None:
         self._parts = parts
+        self._client_key = client_key
         self._allowed_hosts = allowed_hosts
         self._guards: dict[tuple[object, bool], Guard] = {}
 
@@ -44,7 +53,9 @@ class Handler:
         guard = self._guards.get((sockname, is_tls))
         if guard is None:
             listener = Listener(_addresses(sockname), "https" if is_tls else "http")
-            guard = Guard(self._parts.table, listener, self._allowed_hosts)
+            guard = Guard(self._parts.table, listener, self._allowed_hosts, self._client_key)
+            if len(self._guards) >= MOST_GUARDS:
+                self._guards.clear()
             self._guards[sockname, is_tls] = guard
         return guard
 

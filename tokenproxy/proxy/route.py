@@ -12,17 +12,19 @@ from urllib.parse import urlsplit
 
 from tokenproxy.errors import ConfigError
 from tokenproxy.proxy.answer_headers import AnswerRules
-from tokenproxy.proxy.headers import RequestRules
+from tokenproxy.proxy.cors import Cors
+from tokenproxy.proxy.headers import Header, RequestRules
 from tokenproxy.proxy.inject import Injector
+from tokenproxy.proxy.limits import Limits
 from tokenproxy.proxy.location import Home, Locations
 from tokenproxy.proxy.matching import RefreshRules
 from tokenproxy.proxy.target import climbs, fault, is_plain, normal_form, split_port
+from tokenproxy.settings.access import DEFAULT_PORTS, Requests
 from tokenproxy.settings.route import Route
 from tokenproxy.settings.upstream import unix_path
 
 LOCALHOST = "localhost"
 _AT_ONCE = 1 << 16  # bytes of a body that are kept in memory as they came
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class CompiledRoute:
@@ -31,6 +33,8 @@ class CompiledRoute:
     `prefix` and `base` (the upstream's path) are without a trailing slash, so `/` is empty;
     `host` is in lower case and without port; `authority` is the upstream's own Host. An upstream
     on a unix socket has a `unix_path`; it speaks http, and its name is a word for its Host alone.
+    `limits` and `cors` are None where the route has none; one that `is_open` refuses no request
+    that it has matched, but for the client key's sake.
     """
 
     __slots__ = (
@@ -39,12 +43,16 @@ class CompiledRoute:
         "answers",
         "authority",
         "base",
+        "cors",
         "headers",
         "host",
         "injector",
+        "is_open",
         "keeps_own",
+        "limits",
         "name",
         "origin",
+        "overwrites_authorization",
         "prefix",
         "refresh",
         "rejects_own",
@@ -81,6 +89,14 @@ class CompiledRoute:
         self.injector = Injector(settings.inject if settings.credential is not None else ())
         self.keeps_own = settings.client_authorization == "keep"
         self.rejects_own = settings.client_authorization == "reject"
+        self.overwrites_authorization = (
+            settings.client_authorization == "overwrite"
+            and b"authorization" in self.injector.header_names
+        )
+        is_limited = (settings.allow, settings.deny) != (Requests(), Requests())
+        self.limits = Limits(settings.allow, settings.deny) if is_limited else None
+        self.cors = Cors(settings.cors) if settings.cors.origins else None
+        self.is_open = not is_limited and not self.rejects_own
         self.answers = self._answers()
         self.refresh = RefreshRules(settings.refresh_on)
         replay = settings.replay
@@ -120,11 +136,14 @@ class CompiledRoute:
 class Matched:
     """The route that a request takes, and the raw target for its upstream.
 
+    `shared` is what the answer tells a page of another site that has asked.
+
     Not frozen, like all that is made for every request: a frozen one takes twice as long.
     """
 
     route: CompiledRoute
     target: bytes
+    shared: Sequence[Header] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +205,8 @@ class RouteTable:
             return "The path would take another route when decoded."
         if route is not None and route.leaves(path):
             return "The path holds dot segments that lead out of its route."
+        if route is not None and route.limits is not None and route.limits.is_ambiguous(path):
+            return "The path would be judged otherwise when decoded."
         return None
 
 

@@ -8,7 +8,7 @@ A dot segment is looked for in every reading that some server is known to use, s
 """
 
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 # One byte is looked for as a number, several with `find`: on CPython `b"x" in data` takes four
 # times as long, since it tries the number first and fails.
@@ -94,6 +94,16 @@ def normal_form(path: bytes) -> bytes:
             kept.append(segment)
     ends_in_folder = bool(kept) and segments[-1] in {b"", b".", b".."}
     return b"/" + b"/".join(kept) + (b"/" if ends_in_folder else b"")
+
+
+def lenient_form(path: bytes) -> bytes:
+    r"""The path as the most lenient of servers read it.
+
+    That is the normal form of one that is decoded twice, where `\` separates segments as well and
+    what follows a `;` in one is no part of it.
+    """
+    pieces = (piece for segment in path.split(b"/") for piece in _pieces(segment))
+    return normal_form(b"/".join(quote_from_bytes(piece, safe="").encode() for piece in pieces))
 
 
 def climbs(rest: bytes) -> bool:

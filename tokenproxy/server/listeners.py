@@ -1,24 +1,27 @@
-"""Sockets to listen on: loopback addresses and unix sockets, bound before anything starts."""
+"""Sockets to listen on: addresses and unix sockets, bound before anything starts."""
 
 import asyncio
 import contextlib
 import errno
 import os
 import socket
+import ssl
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenproxy.config.process import split_address, split_unix
+from tokenproxy.config.process import AnyListener, address_of, split_address, split_unix
 from tokenproxy.errors import ListenError
 
 BACKLOG = 1024
 PORT_TRIES = 20  # where one is picked for 127.0.0.1, and ::1 has it in use
 NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # no IPv6 here, say
 LOCALHOST = "localhost"
+NO_TLS: Mapping[str, Any] = {}
+LAST_WORDS = 5.0  # seconds in which a caller may say that it has heard the end of a TLS connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +66,42 @@ class File:
 
 
 @contextlib.contextmanager
-def listening(addresses: Sequence[str]) -> Iterator[list[Bound]]:
+def listening(listeners: Sequence[AnyListener]) -> Iterator[list[Bound]]:
     """Listen on all of them, in here. Raises ListenError where one cannot be had."""
     with contextlib.ExitStack() as stack:
         bound: list[Bound] = []
-        for address in addresses:
-            bound.append(bind(address))
+        for listener in listeners:
+            scheme = "http" if isinstance(listener, str) else "https"
+            bound.append(bind(address_of(listener), scheme))
             stack.callback(bound[-1].close)
         yield bound
 
 
 async def accept(
-    listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+    listener: socket.socket,
+    protocol: Callable[[], asyncio.BaseProtocol],
+    speaking: Mapping[str, Any] = NO_TLS,
 ) -> asyncio.Server:
     """Take connections from a bound socket; a unix socket's file stays whoever made it's."""
     loop = asyncio.get_running_loop()
     create: Callable[..., Any] = loop.create_server
-    more: dict[str, Any] = {}
+    more = dict(speaking)
     if listener.family == socket.AF_UNIX:
         create = loop.create_unix_server
         if sys.version_info >= (3, 13):
-            more = {"cleanup_socket": False}
+            more["cleanup_socket"] = False
     server: asyncio.Server = await create(protocol, sock=listener, backlog=BACKLOG, **more)
     return server
 
 
-def bind(address: str) -> Bound:
+def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:
+    """What a loop is told of the TLS of connections; a handshake has `patience` seconds."""
+    if tls is None:
+        return {}
+    return {"ssl": tls, "ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LAST_WORDS}
+
+
+def bind(address: str, scheme: str = "http") -> Bound:
     """Listen on `host:port` (port 0 picks a free one) or `unix:/path`, with its `?mode=`.
 
     Raises:
@@ -97,7 +110,7 @@ def bind(address: str) -> Bound:
     tcp, unix = split_address(address), split_unix(address)
     try:
         if tcp is not None:
-            return _bind_tcp(*tcp)
+            return _bind_tcp(*tcp, scheme)
         if unix is not None:
             return _bind_unix(*unix)
     except OSError as error:
@@ -105,13 +118,13 @@ def bind(address: str) -> Bound:
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
-def _bind_tcp(host: str, port: int) -> Bound:
+def _bind_tcp(host: str, port: int, scheme: str) -> Bound:
     """All addresses of the host, on one port: `localhost` is 127.0.0.1 and, where it works, ::1."""
     for _ in range(PORT_TRIES if port == 0 else 1):
         bound = _bind_each(list(_addresses(host)), port)
         if bound:
             name = f"[{host}]" if ":" in host else host
-            return Bound(f"http://{name}:{bound[0].getsockname()[1]}", bound)
+            return Bound(f"{scheme}://{name}:{bound[0].getsockname()[1]}", bound)
     raise OSError(errno.EADDRINUSE, "in use")
 
 

@@ -6,6 +6,7 @@ renewal under way is finished and stored.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
@@ -13,7 +14,7 @@ from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.listeners import Bound, accept, listening
+from tokenproxy.server.listeners import Bound, accept, handshakes, listening
 from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 
@@ -45,7 +46,8 @@ async def serve(
         listeners = bound or stack.enter_context(listening(config.listen))
         await stack.enter_async_context(runtime)
         server = await stack.enter_async_context(_wire(runtime, config))
-        async with _accepting(server, listeners, turns):
+        accepting = [(one, runtime.listener_tls.get(at)) for at, one in enumerate(listeners)]
+        async with _accepting(server, accepting, turns):
             for listener in listeners:
                 announce(f"listening on {listener.url}")
             await stopping.wait()
@@ -62,6 +64,7 @@ async def _wire(runtime: Runtime, config: Config) -> AsyncIterator[Wire]:
         runtime.parts,
         runtime.connectors,
         allowed_hosts=config.allowed_hosts,
+        client_key=runtime.client_key,
         timeouts=config.timeouts,
         max_connections=config.max_connections,
     )
@@ -73,18 +76,20 @@ async def _wire(runtime: Runtime, config: Config) -> AsyncIterator[Wire]:
 
 @contextlib.asynccontextmanager
 async def _accepting(
-    server: Wire, listeners: Sequence[Bound], turns: Turns | None
+    server: Wire, listeners: Sequence[tuple[Bound, ssl.SSLContext | None]], turns: Turns | None
 ) -> AsyncIterator[None]:
     """Take new connections, and at the end no more; on an error the open ones end too."""
+    patience = server.timeouts.request_head
     async with contextlib.AsyncExitStack() as undo:
-        for listener in listeners:
+        for listener, tls in listeners:
             undo.callback(listener.close)
+            speaking = handshakes(tls, patience)
             for one in listener.sockets:
                 if turns is None:
-                    undo.callback((await accept(one, server)).close)
+                    undo.callback((await accept(one, server, speaking)).close)
                 else:
-                    taking = Taking(one, server, turns, lambda: len(server.connections))
-                    undo.callback(taking.close)
+                    count = partial(len, server.connections)
+                    undo.callback(Taking(one, server, turns, count, speaking).close)
         undo.push(partial(_abort_on_error, server))
         yield
 

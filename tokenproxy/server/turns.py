@@ -13,9 +13,11 @@ import mmap
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from tokenproxy.server.listeners import NO_TLS
 from tokenproxy.tasks import spawn
 
 MOMENT = 0.001
@@ -61,7 +63,7 @@ class Turns:
 class Taking:
     """Takes connections from a bound listener, each when it is our turn, until it is closed.
 
-    `connections` tells how many we have.
+    `connections` tells how many we have, and `speaking` what the loop is told of TLS.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Taking:
         protocol: Callable[[], asyncio.BaseProtocol],
         turns: Turns,
         connections: Callable[[], int],
+        speaking: Mapping[str, Any] = NO_TLS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._protocol = protocol
         self._turns = turns
         self._connections = connections
+        self._speaking = speaking
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._watch()
@@ -125,6 +129,6 @@ class Taking:
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection)
+            await self._loop.connect_accepted_socket(self._protocol, connection, **self._speaking)
         except OSError:
             connection.close()

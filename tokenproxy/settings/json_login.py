@@ -108,6 +108,8 @@ class JsonRequest(Settings):
 class JsonLogin(NetworkCredential):
     """Contract 1.1, `json`: without `renew`, `login` is done again."""
 
+    endpoints = ("login.url", "renew.url")
+
     type: Literal["json"]
     login: JsonRequest
     renew: JsonRequest | None = None

@@ -202,6 +202,14 @@ Resource = Annotated[
 class OAuth2(NetworkCredential):
     """Contract 1.1, `oauth2`."""
 
+    endpoints = (
+        "issuer",
+        "token_url",
+        "revocation_url",
+        "device_authorization_url",
+        "authorization_url",
+    )
+
     type: Literal["oauth2"]
     grant: GrantType
     issuer: Annotated[HttpUrlBase | None, Field(repr=False)] = None

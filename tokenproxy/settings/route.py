@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, field_validator, model_validator
 
+from tokenproxy.settings.access import EVERYBODY, Cors, Requests, may_be_below
 from tokenproxy.settings.base import (
     ConfigPath,
     CredentialName,
@@ -109,6 +110,9 @@ class Route(Settings):
     client_authorization: Literal["overwrite", "keep", "reject"] = "overwrite"
     refresh_on: RefreshOn = (401,)
     replay: Replay = Replay()
+    allow: Requests = Requests()
+    deny: Requests = Requests()
+    cors: Cors = Cors()
     headers: RequestHeaders = RequestHeaders()
     response_headers: ResponseHeaders = ResponseHeaders()
     preserve_host: bool = False
@@ -156,6 +160,8 @@ class Route(Settings):
                 *self._token_needs_tls(),
                 *self._socket_is_named_apart(),
                 *self._fills_each_header_once(),
+                *self._globs_can_match(),
+                *self._answers_pages_by_one_hand(),
             ]
         )
         return self
@@ -193,3 +199,27 @@ class Route(Settings):
                     f"changes '{written[name]}' in 'headers', which 'forwarded: set' fills: "
                     "leave it out, or say 'forwarded: drop'"
                 )
+
+    def _globs_can_match(self) -> Iterator[str]:
+        """One that cannot is likely written as the upstream has its paths: it denies nothing."""
+        for key, requests in (("allow", self.allow), ("deny", self.deny)):
+            for glob in requests.paths:
+                if not may_be_below(self.path, glob):
+                    yield (
+                        f"names '{glob}' in '{key}', which no path below '{self.path}' can match: "
+                        "write it as callers do, with the route's 'path' before it"
+                    )
+
+    def _answers_pages_by_one_hand(self) -> Iterator[str]:
+        if not self.cors.origins:
+            return
+        for name, written in sorted(self.response_headers.names.items()):
+            if name.startswith("access-control-"):
+                yield (
+                    f"changes '{written}' in 'response_headers', which 'cors' fills: leave it out"
+                )
+        if EVERYBODY in self.cors.origins and self.credential is not None:
+            yield (
+                "would let every page in the world use its token: name the pages in 'cors.origins' "
+                "instead of '*'"
+            )

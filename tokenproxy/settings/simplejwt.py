@@ -18,6 +18,8 @@ from tokenproxy.settings.credential import NetworkCredential
 class SimpleJwt(NetworkCredential):
     """Contract 1.1, `simplejwt`: a user's login, or a first refresh token, or both."""
 
+    endpoints = ("base_url", "login_url", "refresh_url", "logout_url")
+
     type: Literal["simplejwt"]
     base_url: HttpUrlBase | None = None
     login_url: Annotated[HttpUrl | None, Field(repr=False)] = None

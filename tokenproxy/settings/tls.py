@@ -1,4 +1,4 @@
-"""How TLS is spoken to a server: the `tls` block of credentials and routes."""
+"""How TLS is spoken: the `tls` block of credentials and routes, and that of a listener."""
 
 from typing import Self
 
@@ -20,3 +20,11 @@ class Tls(Settings):
         if self.key is not None and self.cert is None:
             raise ValueError("has a 'key' but no 'cert': give both, or a 'cert' that holds its key")
         return self
+
+
+class ListenerTls(Settings):
+    """PEM files of a listener; with `client_ca` callers need a certificate that it has issued."""
+
+    cert: ConfigPath
+    key: ConfigPath | None = None
+    client_ca: ConfigPath | None = None

@@ -165,19 +165,21 @@ def tls_context(settings: Tls, where: str = "tls") -> ssl.SSLContext | Literal[T
     wrong = [
         Problem(f"{where}.{key}", f"{path} cannot be read ({why})")
         for key, path in files.items()
-        if path is not None and (why := _unreadable(path)) is not None
+        if path is not None and (why := unreadable(path)) is not None
     ]
     if wrong:
         raise ConfigError(wrong)
     context = _trusting(settings, where)
-    _show_certificate(context, settings, where)
+    if settings.cert is not None:
+        show_certificate(context, settings.cert, settings.key, where)
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _unreadable(path: Path) -> str | None:
+def unreadable(path: Path) -> str | None:
+    """Why a file cannot be read, or None where it can."""
     try:
         with path.open("rb"):
             return None
@@ -195,15 +197,14 @@ def _trusting(settings: Tls, where: str) -> ssl.SSLContext:
         raise ConfigError([Problem(f"{where}.ca", what)]) from error
 
 
-def _show_certificate(context: ssl.SSLContext, settings: Tls, where: str) -> None:
-    if settings.cert is None:
-        return
+def show_certificate(context: ssl.SSLContext, cert: Path, key: Path | None, where: str) -> None:
+    """Have a certificate shown to the other side. Raises ConfigError."""
     try:
-        context.load_cert_chain(settings.cert, settings.key, password="")  # never asked for
+        context.load_cert_chain(cert, key, password="")  # never asked for
     except ssl.SSLError as error:
-        key = f"{settings.key} the" if settings.key is not None else "the"
+        its = f"{key} the" if key is not None else "the"
         what = (
-            f"{settings.cert} must hold a certificate in PEM format, and {key} private key that "
+            f"{cert} must hold a certificate in PEM format, and {its} private key that "
             "belongs to it, without a password"
         )
         raise ConfigError([Problem(f"{where}.cert", what)]) from error

@@ -296,10 +296,19 @@ async def test_an_endpoint_that_no_secret_may_go_to_is_not_used(name: str, url: 
     )
 
 
-async def test_an_issuer_on_http_may_tell_http() -> None:
+async def test_an_issuer_on_http_may_tell_http_where_that_is_allowed() -> None:
     issuer = "http://issuer.test"
-    found = await discovery(telling(issuer=issuer), issuer=issuer).endpoints()
+    told = telling(issuer=issuer)
+    found = await discovery(told, issuer=issuer, allow_insecure=True).endpoints()
     assert found.token == "http://issuer.test/token"
+
+
+async def test_an_issuer_on_this_machine_tells_of_no_http_beyond_it() -> None:
+    issuer, beyond = "http://127.0.0.1:8", "http://issuer.test/token"
+    told = telling(issuer=issuer, token_endpoint=beyond)
+    with pytest.raises(SourceUnavailable, match="'token_endpoint' that is no https URL"):
+        await discovery(told, issuer=issuer).endpoints()
+    assert (await discovery(telling(issuer=issuer), issuer=issuer).endpoints()).token
 
 
 # -- endpoints for a client with a certificate (RFC 8705 5) ----------------------------------

@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 import aiohappyeyeballs
 
 from tokenproxy.errors import UpstreamError, UpstreamFault
-from tokenproxy.proxy.route import DEFAULT_PORTS, CompiledRoute
+from tokenproxy.proxy.route import CompiledRoute
 from tokenproxy.proxy.wire.upstream import Upstream
+from tokenproxy.settings.access import DEFAULT_PORTS
 from tokenproxy.settings.upstream import egress_url
 from tokenproxy.tokens.egress import proxy_for
 

@@ -15,7 +15,7 @@ import httptools
 from tokenproxy.events import InternalError
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import METHODS, ErrorCode
-from tokenproxy.proxy.guard import Denied, OptionsAsked, Request
+from tokenproxy.proxy.guard import Denied, Request, Verdict
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.inbound import reset
 from tokenproxy.proxy.route import Matched
@@ -84,7 +84,8 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self._guard, self._known = self.server.guard(self.transport)
+        gate = self.server.gate(self.transport)
+        self._guard, self._known, self.scheme = gate.guard, gate.known, gate.scheme
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else None
         self._deadline = self.sweep.after(self.server.timeouts.request_head)
@@ -222,10 +223,14 @@ class Downstream(asyncio.Protocol):
         """Whether the connection stays open for answers (contract 3.1).
 
         A caller who says that a request is its last may close its own side after it, and gets
-        all answers; from all others the end of what they send means that they have gone.
+        all answers; from all others, and over TLS from any, the end of what they send means that
+        they have gone.
         """
         if self._tunnel is not None:
             return self._tunnel.caller_ended()
+        if not self._has_halves:
+            self._drop_all()
+            return False
         last = self._queue[-1] if self._queue else self._current
         if self._phase is Phase.NOTHING and last is not None and last.closes:
             return True
@@ -278,12 +283,12 @@ class Downstream(asyncio.Protocol):
         self._receiving = exchange
         self._enqueue(exchange)
 
-    def _turn(self, head: Head, verdict: Matched | Denied | OptionsAsked) -> Turn:
+    def _turn(self, head: Head, verdict: Verdict) -> Turn:
         if isinstance(verdict, Matched):
             return Exchange(self, head, verdict)
         return Refusal(self, head, verdict)
 
-    def _judge(self, request: Request) -> Matched | Denied | OptionsAsked:
+    def _judge(self, request: Request) -> Verdict:
         try:
             return self._guard.judge(request)
         except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
@@ -581,9 +586,16 @@ class Downstream(asyncio.Protocol):
             return
         self.transport.abort()
 
+    @property
+    def _has_halves(self) -> bool:
+        """Whether the caller may close its own side: over TLS the end of one is that of both."""
+        return self.scheme == "http"
+
     def _may_be_half_closed(self) -> bool:
         if self._tunnel is not None:
             return True
+        if not self._has_halves:
+            return False
         last = self._queue[-1] if self._queue else self._current
         if last is not None and last.head.may_half_close:
             return True

@@ -205,7 +205,7 @@ class Exchange(Sending):
             fields.append((b"Connection", b"close" if is_new else b"keep-alive"))
         line = b"HTTP/1.%d %d %b" % (1 if is_new else 0, head.status, head.reason)
         out = message_head(line, fields)
-        if is_new and not self.closes and self._route.answers.is_same_for_all(head.headers):
+        if self._is_the_usual(head) and is_new:
             head.out = out
             verdict = self._route.refresh.by_head(head.status, head.headers)
             head.is_accepted = verdict is Verdict.ACCEPTED
@@ -218,10 +218,17 @@ class Exchange(Sending):
         return self._route.answers.to_caller(
             fields,
             target=self._target,
-            scheme=self._caller.server.scheme,
+            scheme=self._caller.scheme,
             host=self._fields[0][1],
             interim=interim,
+            shared=self._shared,
         )
+
+    def _is_the_usual(self, head: AnswerHead) -> bool:
+        """Whether what goes out for an answer's head goes out to any caller who stays."""
+        if self.closes or self._shared:
+            return False
+        return self._route.answers.is_same_for_all(head.headers)
 
     def takes(self, head: AnswerHead) -> bool:
         """Whether an answer that came before, and comes again in one piece, goes on as it did."""
@@ -230,6 +237,7 @@ class Exchange(Sending):
             head.out is not None
             and (self._upload is None or self._upload.is_sent)
             and not self.closes
+            and not self._shared
             and self.head.request.version == "1.1"
             and not self._caller.server.draining
             and (held is None or (held.dpop_key is None and head.is_accepted))

@@ -64,6 +64,8 @@ class Sending(Turn, Client):
         self._out: list[bytes] = []  # what goes to the caller with the next `flush`
         self._timeouts = route.settings.timeouts
         self.route_name = route.name
+        if way.shared:
+            self._shared = way.shared
         if body is not None:  # it has come with the head
             self._upload = Upload.whole(route.settings.replay, body)
         elif head.has_body:
@@ -92,7 +94,7 @@ class Sending(Turn, Client):
         fields = self._fields = route.headers.to_upstream(
             request.headers,
             version=request.version,
-            caller=Caller(self._caller.address, server.scheme),
+            caller=Caller(self._caller.address, self._caller.scheme),
         )
         if self._upload is not None or not self.head.is_plain:
             self._frame(fields)

@@ -6,6 +6,7 @@ share: the pools, the sweep of deadlines, the guards.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
@@ -14,7 +15,19 @@ from tokenproxy.proxy.wire.known import Known
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
 from tokenproxy.proxy.wire.pool import Connector, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
+from tokenproxy.secret import Secret
 from tokenproxy.settings.callers import CallerTimeouts
+
+MOST_GATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What callers of one address come by: who may, what has been let in before, and the scheme."""
+
+    guard: Guard
+    known: Known
+    scheme: str
 
 
 class Wire:
@@ -26,14 +39,13 @@ class Wire:
         connectors: Mapping[str, Connector],
         *,
         allowed_hosts: tuple[str, ...] = (),
+        client_key: Secret | None = None,
         timeouts: CallerTimeouts | None = None,
         max_connections: int = 10_000,
-        scheme: str = "http",
         look_every: float = LOOK_EVERY,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.parts = parts
-        self.scheme = scheme
         self.timeouts = timeouts or CallerTimeouts()
         self.draining = False
         self.empty = asyncio.Event()
@@ -41,8 +53,9 @@ class Wire:
         self.watch = Watch(self.loop, look_every)
         self.connections: set[Downstream] = set()
         self._allowed_hosts = allowed_hosts
+        self._client_key = client_key
         self._max_connections = max_connections
-        self._guards: dict[object, tuple[Guard, Known]] = {}
+        self._gates: dict[object, Gate] = {}
         self.sweep = Sweep(self.loop, self._shortest())
         self.pools = {
             route.name: Pool(
@@ -68,20 +81,26 @@ class Wire:
 
     # -- told by connections -----------------------------------------------------------------
 
-    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Known]:
-        """The guard of the listener that a connection came by, told by its local address.
+    def gate(self, transport: asyncio.Transport) -> "Gate":
+        """What a connection came by, told by its local address and whether it speaks TLS.
 
-        With it comes what it has let in before.
+        A listener on all addresses is as many, and any of 127.0.0.0/8 may be asked for.
         """
         sockname = transport.get_extra_info("sockname")
-        key = sockname if isinstance(sockname, tuple) else None
-        found = self._guards.get(key)
+        address = sockname if isinstance(sockname, tuple) else None
+        is_tls = transport.get_extra_info("sslcontext") is not None
+        found = self._gates.get((address, is_tls))
         if found is None:
-            addresses = () if key is None else ((str(key[0]), int(key[1])),)
-            listener = Listener(addresses, self.scheme)
-            guard = Guard(self.parts.table, listener, self._allowed_hosts)
-            found = self._guards[key] = guard, Known()
+            if len(self._gates) >= MOST_GATES:
+                self._gates.clear()
+            found = self._gates[address, is_tls] = self._new_gate(address, is_tls=is_tls)
         return found
+
+    def _new_gate(self, address: tuple[object, ...] | None, *, is_tls: bool) -> "Gate":
+        addresses = () if address is None else ((str(address[0]), int(str(address[1]))),)
+        listener = Listener(addresses, "https" if is_tls else "http")
+        guard = Guard(self.parts.table, listener, self._allowed_hosts, self._client_key)
+        return Gate(guard, Known(), listener.scheme)
 
     def opened(self, connection: Downstream) -> None:
         """Count a connection in; one too many is told so, one that comes too late is closed."""

@@ -4,14 +4,17 @@ A `Turn` is made as soon as the head has come, and begun when all before it have
 What every request has is here: its body, the answers of our own, and the event that tells of it.
 """
 
+from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenproxy.events import RequestServed
-from tokenproxy.proxy.answers import Answer, ErrorCode, answer, options_answer
-from tokenproxy.proxy.guard import Denied, OptionsAsked
+from tokenproxy.proxy.answers import Answer, ErrorCode, answer, options_answer, preflight_answer
+from tokenproxy.proxy.cors import share
+from tokenproxy.proxy.guard import Denied, OptionsAsked, Preflight
 from tokenproxy.proxy.head import message_head
+from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -35,6 +38,7 @@ class Turn:
     deadline = NEVER
     is_refused = False  # so that nothing after it is read
     route_name: str | None = None
+    _shared: Sequence[Header] = ()  # what a page of another site is told that has asked
     _upload: Upload | None = None
     _is_begun = False
     _is_out = False  # some of the answer
@@ -163,6 +167,8 @@ class Turn:
         self.closes = self.closes or own.close
         request = self.head.request
         fields = [*own.headers, (b"Date", formatdate(usegmt=True).encode())]
+        if self._shared:
+            share(fields, self._shared)
         is_new = request.version != "1.0"
         if self.closes == is_new:  # in either case not what the version means by itself
             fields.append((b"Connection", b"close" if is_new else b"keep-alive"))
@@ -228,28 +234,34 @@ class Turn:
 class Refusal(Turn):
     """A request that goes nowhere: it is answered here."""
 
-    def __init__(self, caller: "Downstream", head: Head, verdict: Denied | OptionsAsked) -> None:
+    def __init__(
+        self, caller: "Downstream", head: Head, verdict: Denied | OptionsAsked | Preflight
+    ) -> None:
         super().__init__(caller, head)
         self._verdict = verdict
         if isinstance(verdict, Denied):
-            self.route_name = verdict.route
+            self.route_name, self._shared = verdict.route, verdict.shared
             self.is_refused = verdict.close
             self.closes = self.closes or verdict.close
+        elif isinstance(verdict, Preflight):
+            self.route_name = verdict.route
         if head.has_body:
             self._upload = Upload(NO_REPLAY, head.length, caller.read_on)
             self._upload.discard()
 
     def _start(self, known: KnownRequest | None) -> None:
         del known
-        verdict = self._verdict
-        if isinstance(verdict, OptionsAsked):
-            self._own(options_answer(), None)
-            return
-        own = answer(
-            verdict.code,
-            detail=verdict.detail,
-            route=verdict.route,
-            allow=verdict.allow,
-            close=verdict.close,
-        )
-        self._own(own, verdict.code)
+        match self._verdict:
+            case OptionsAsked():
+                self._own(options_answer(), None)
+            case Preflight(fields):
+                self._own(preflight_answer(fields), None)
+            case Denied(code) as denied:
+                own = answer(
+                    code,
+                    detail=denied.detail,
+                    route=denied.route,
+                    allow=denied.allow,
+                    close=denied.close,
+                )
+                self._own(own, code)

@@ -123,7 +123,7 @@ class Discovery:
         return value
 
     def _is_safe(self, url: str) -> bool:
-        """Whether a secret may go there: not from https to http beyond this machine."""
+        """Whether a secret may go there: beyond this machine by https, or by leave from http."""
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
@@ -133,7 +133,8 @@ class Discovery:
             return False
         secure = (self._settings.issuer or "").startswith("https:")
         return parts.scheme == "https" or (
-            parts.scheme == "http" and (not secure or is_loopback(host))
+            parts.scheme == "http"
+            and (is_loopback(host) or (self._settings.allow_insecure and not secure))
         )
 
     def _failure(self, url: str, what: str, answer: TokenAnswer | None = None) -> SourceUnavailable:
