@@ -33,7 +33,7 @@ from tokenproxy.environment import variables
 
 PACKAGE_FOLDER = Path(tokenproxy.__file__).resolve().parents[1]
 SITE = Path(__file__).parent / "issuers" / "simplejwt_site.py"
-LISTENING = re.compile(r"listening on (http://\S+)")
+LISTENING = re.compile(r"listening on (https?://\S+)")
 START_SECONDS = 30  # it takes one; a loaded machine takes longer
 END_SECONDS = 15
 
@@ -354,6 +354,7 @@ def proxy(tmp_path: Path) -> Iterator[ProxyFactory]:
 
 
 SECRET_KEYS = {
+    "client_key",
     "password",
     "secret",
     "refresh_token",
