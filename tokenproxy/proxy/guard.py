@@ -134,9 +134,9 @@ class Admission:
 
 
 class Guard:
-    """The checks for one listener, compiled."""
+    """The checks for one listener, compiled; `scheme` is what callers speak there."""
 
-    __slots__ = ("_hosts", "_key", "_origin_prefix", "_table")
+    __slots__ = ("_hosts", "_key", "_origin_prefix", "_table", "scheme")
 
     def __init__(
         self,
@@ -148,6 +148,7 @@ class Guard:
         named = [host.lower().encode() for host in allowed_hosts]
         named += [route.host for route in table.routes if route.host is not None]
         self._table = table
+        self.scheme = listener.scheme
         self._key = None if client_key is None else ClientKey(client_key)
         self._hosts = _Hosts(listener, named)
         self._origin_prefix = listener.scheme.encode() + b"://"

@@ -84,8 +84,8 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        gate = self.server.gate(self.transport)
-        self._guard, self._known, self.scheme = gate.guard, gate.known, gate.scheme
+        self._guard, self._known = self.server.guard(self.transport)
+        self.scheme = self._guard.scheme
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else None
         self._deadline = self.sweep.after(self.server.timeouts.request_head)

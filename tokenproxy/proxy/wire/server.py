@@ -6,7 +6,6 @@ share: the pools, the sweep of deadlines, the guards.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
@@ -18,16 +17,7 @@ from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.secret import Secret
 from tokenproxy.settings.callers import CallerTimeouts
 
-MOST_GATES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What callers of one address come by: who may, what has been let in before, and the scheme."""
-
-    guard: Guard
-    known: Known
-    scheme: str
+MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
 
 
 class Wire:
@@ -55,7 +45,7 @@ class Wire:
         self._allowed_hosts = allowed_hosts
         self._client_key = client_key
         self._max_connections = max_connections
-        self._gates: dict[object, Gate] = {}
+        self._guards: dict[object, tuple[Guard, Known]] = {}
         self.sweep = Sweep(self.loop, self._shortest())
         self.pools = {
             route.name: Pool(
@@ -81,26 +71,23 @@ class Wire:
 
     # -- told by connections -----------------------------------------------------------------
 
-    def gate(self, transport: asyncio.Transport) -> "Gate":
-        """What a connection came by, told by its local address and whether it speaks TLS.
+    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Known]:
+        """The guard of the listener that a connection came by, told by its local address.
 
-        A listener on all addresses is as many, and any of 127.0.0.0/8 may be asked for.
+        With it comes what it has let in before.
         """
         sockname = transport.get_extra_info("sockname")
         address = sockname if isinstance(sockname, tuple) else None
-        is_tls = transport.get_extra_info("sslcontext") is not None
-        found = self._gates.get((address, is_tls))
+        scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        found = self._guards.get((address, scheme))
         if found is None:
-            if len(self._gates) >= MOST_GATES:
-                self._gates.clear()
-            found = self._gates[address, is_tls] = self._new_gate(address, is_tls=is_tls)
+            addresses = () if address is None else ((str(address[0]), int(address[1])),)
+            listener = Listener(addresses, scheme)
+            guard = Guard(self.parts.table, listener, self._allowed_hosts, self._client_key)
+            if len(self._guards) >= MOST_GUARDS:
+                self._guards.clear()
+            found = self._guards[address, scheme] = guard, Known()
         return found
-
-    def _new_gate(self, address: tuple[object, ...] | None, *, is_tls: bool) -> "Gate":
-        addresses = () if address is None else ((str(address[0]), int(str(address[1]))),)
-        listener = Listener(addresses, "https" if is_tls else "http")
-        guard = Guard(self.parts.table, listener, self._allowed_hosts, self._client_key)
-        return Gate(guard, Known(), listener.scheme)
 
     def opened(self, connection: Downstream) -> None:
         """Count a connection in; one too many is told so, one that comes too late is closed."""
