@@ -146,6 +146,28 @@ async def test_the_end_of_an_answer_without_a_length_is_a_good_one(
     assert (answered.body, answered.framing) == (b"ok", "close")
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 10\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"]
+)
+async def test_what_breaks_off_has_no_good_end(
+    serving: Serving, upstream: Upstream, spoken: Spoken, framing: bytes, version: bytes
+) -> None:
+    async def break_off(peer: Peer, _: Message) -> None:
+        await peer.send(b"HTTP/1.1 200 OK\r\n" + framing)
+        await asyncio.sleep(0.1)
+        peer.close()
+
+    upstream.act = break_off
+    proxy = await serving({"listen": spoken(), "routes": [{"upstream": upstream.url}]})
+    async with await connect(proxy.url) as peer:
+        host = b"Host: %b\r\n\r\n" % proxy.authority
+        await peer.send(b"GET / HTTP/%b\r\n%b" % (version, host))
+        with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
+            await peer.answer()
+    assert [one.complete for one in proxy.served] == [False]
+
+
 @pytest.mark.parametrize("size", [3, 8 << 20])
 async def test_an_answer_that_comes_before_the_body_is_heard(
     serving: Serving, upstream: Upstream, spoken: Spoken, size: int
