@@ -110,3 +110,29 @@ async def test_what_a_route_does_not_let_through_reaches_nobody(
             allow = [b"GET, POST, HEAD"] if status == 405 else []
             assert answered.values(b"allow") == allow
     assert len(upstream.requests) == 6
+
+
+METHODS = [b"X-HTTP-Method-Override", b"x_http_method", b"X-Method-Override"]
+PATHS = [b"X-Original-URL", b"X-Rewrite-URL"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ({}, [*METHODS, *PATHS]),
+        ({"deny": {"methods": ["DELETE"]}}, PATHS),
+        ({"allow": {"paths": ["/**"]}}, METHODS),
+        ({"allow": {"methods": ["POST"]}, "deny": {"paths": ["/no"]}}, []),
+    ],
+)
+async def test_no_field_says_another_method_or_path_than_the_one_that_was_judged(
+    serving: Serving, upstream: Upstream, rules: dict[str, Any], kept: list[bytes]
+) -> None:
+    proxy = await locked(serving, upstream, **rules)
+    fields = [b"%b: DELETE" % name for name in METHODS] + [b"%b: /no" % name for name in PATHS]
+    async with await proxy.connect() as peer:
+        for _ in range(4):
+            await peer.send(proxy.request(b"/", NAMED, *fields, method=b"POST"))
+            assert (await peer.answer()).status == 200
+    for request in upstream.requests:
+        assert [name for name, _ in request.fields if name in METHODS + PATHS] == kept

@@ -9,7 +9,7 @@ remembers. The one exception is what a `Connection` field nominates, which is di
 message to message and nearly always nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, TypeVar
@@ -95,8 +95,8 @@ class Caller:
 class RequestRules:
     """What a route does to the header fields of requests, compiled.
 
-    `authority` is the upstream's own Host; the rest are the route's settings, `changes` being
-    its `headers`.
+    `authority` is the upstream's own Host, and `drops` are names in lower case, `-` for `_`; the
+    rest are the route's settings, `changes` being its `headers`.
     """
 
     __slots__ = ("_fates", "_host", "_preserves_host", "_sets", "_sets_forwarded", "_via")
@@ -109,13 +109,14 @@ class RequestRules:
         via: bool,
         preserve_host: bool = False,
         changes: HeaderChanges = NO_CHANGES,
+        drops: Collection[bytes] = (),
     ) -> None:
         self._host = (b"Host", authority)
         self._preserves_host = preserve_host
         self._sets_forwarded = forwarded == "set"
         self._sets = fields_set(changes)
         self._via = via
-        changed = names_changed(changes)
+        changed = names_changed(changes).union(drops)
         keeps_forwarded = forwarded == "keep"
 
         def fate(name: bytes) -> Fate:

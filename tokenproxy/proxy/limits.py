@@ -7,6 +7,9 @@
 
 Paths are judged in their normal form, and one whose raw form would be judged otherwise is refused
 as ambiguous. To be denied it is enough that one server is known to read the path so.
+
+Some servers take a method or a path from a field, in place of the request's own that was judged
+here: where the one or the other is limited, such fields go no further.
 """
 
 import re
@@ -19,18 +22,24 @@ from tokenproxy.settings.access import Requests
 
 _USUAL = METHODS.split(b", ")
 _GET, _HEAD = b"GET", b"HEAD"
+_NAME_A_METHOD = (b"x-http-method", b"x-http-method-override", b"x-method-override")
+_NAME_A_PATH = (b"x-original-url", b"x-rewrite-url")
 
 
 class Limits:
     """One route's; with nothing in `allow` and `deny` it lets everything through."""
 
-    __slots__ = ("_allowed", "_allowed_paths", "_denied", "_denied_paths", "methods")
+    __slots__ = ("_allowed", "_allowed_paths", "_denied", "_denied_paths", "bypasses", "methods")
 
     def __init__(self, allow: Requests, deny: Requests) -> None:
         self._allowed = _methods(allow.methods)
         self._denied = _methods(deny.methods)
         self._allowed_paths = _paths(allow.paths)
         self._denied_paths = _paths(deny.paths)
+        self.bypasses = [
+            *(_NAME_A_METHOD if self._allowed or self._denied else ()),
+            *(_NAME_A_PATH if self._judges_paths else ()),
+        ]
         self.methods = [each for each in self._allowed or _USUAL if each not in self._denied]
 
     def has_method(self, method: bytes) -> bool:

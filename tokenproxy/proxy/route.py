@@ -79,12 +79,15 @@ class CompiledRoute:
         self._strips = settings.strip_path
         self._whole = upstream.path.encode() or b"/"  # for the prefix itself, nothing after it
         self.base = upstream.path.encode().removesuffix(b"/")
+        is_limited = (settings.allow, settings.deny) != (Requests(), Requests())
+        self.limits = Limits(settings.allow, settings.deny) if is_limited else None
         self.headers = RequestRules(
             authority=self.authority,
             forwarded=settings.forwarded,
             via=settings.via,
             preserve_host=settings.preserve_host,
             changes=settings.headers,
+            drops=self.limits.bypasses if self.limits is not None else (),
         )
         self.injector = Injector(settings.inject if settings.credential is not None else ())
         self.keeps_own = settings.client_authorization == "keep"
@@ -93,10 +96,8 @@ class CompiledRoute:
             settings.client_authorization == "overwrite"
             and b"authorization" in self.injector.header_names
         )
-        is_limited = (settings.allow, settings.deny) != (Requests(), Requests())
-        self.limits = Limits(settings.allow, settings.deny) if is_limited else None
         self.cors = Cors(settings.cors) if settings.cors.origins else None
-        self.is_open = not is_limited and not self.rejects_own
+        self.is_open = self.limits is None and not self.rejects_own
         self.answers = self._answers()
         self.refresh = RefreshRules(settings.refresh_on)
         replay = settings.replay
