@@ -24,7 +24,7 @@ _PREFLIGHT_VARY = (
 )
 _NULL = b"null"
 _TRUE = b"true"
-# Fetch 2.2.2: what a page sees without being allowed to, and what it never sees.
+# Fetch 2.2.2: what a page sees without leave, and what it never sees; and what is for caches.
 _NOT_EXPOSED = frozenset(
     {
         b"cache-control",
