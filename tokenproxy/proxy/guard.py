@@ -182,6 +182,8 @@ class Guard:
             way.shared = shared
             if is_preflight(request.method, request.headers):
                 return _preflight(way, request.headers)
+        if self._key is None and way.route.is_open:
+            return way
         return self._key_refusal(way, request.headers) or _refused_by_route(way, request) or way
 
     def admission(self, headers: Sequence[Header]) -> "Admission | None":
@@ -361,8 +363,6 @@ def _preflight(way: Matched, headers: Sequence[Header]) -> Preflight:
 
 def _refused_by_route(way: Matched, request: Request) -> Denied | None:
     """What the route's own settings say of a request in origin-form."""
-    if way.route.is_open:
-        return None
     return _limits(way, request.method, request.target) or _client_authorization(
         way, request.headers
     )
