@@ -82,7 +82,11 @@ def setup(app: web.Application, config: AnyConfig) -> None:
             return Own(answer(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=WOULD_BE_DECODED))
         return await runtime.handler(request)
 
+    async def end_tunnels(_: web.Application) -> None:
+        runtime.handler.end_tunnels()
+
     app.cleanup_ctx.append(lifetime)
+    app.on_shutdown.append(end_tunnels)
     app.router.add_route("*", "/{tail:.*}", handle, expect_handler=_expect_nothing)
 
 
