@@ -64,8 +64,9 @@ WOULD_BE_DECODED = (
 def setup(app: web.Application, config: AnyConfig) -> None:
     """Mount the config's routes: all that no earlier route of the application has taken.
 
-    Listeners, log and shutdown are the application's own. A request with a Content-Encoding is
-    answered 415 where the runner would have decoded its body.
+    Listeners, log and shutdown are the application's own; its `on_shutdown` ends what has switched
+    to WebSocket. A request with a Content-Encoding is answered 415 where the runner would have
+    decoded its body.
 
     Raises:
         ConfigError: the config has mistakes. What only shows when files are opened is raised

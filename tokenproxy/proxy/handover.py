@@ -8,7 +8,7 @@ on the transports have the two ends of a `Tunnel`, the wire's own, in their plac
 | begins                             | give up their transports, and what came behind the heads|
 | goes on                            | think that the handler is at work                       |
 | ends: both connections are lost    | are told so now, after the handler has returned         |
-| is to end, since the application   | get their transports back, reset                        |
+| is to end, since the application   | are told so as soon as it is so                         |
 | does, or the handler is cancelled  |                                                         |
 
 They are told so late because a server that loses a connection cancels its handler, while the
@@ -91,7 +91,8 @@ def _end_at_once(caller: "CallerEnd", upstream: Connection, ended: Ended) -> Non
 
 def _cut(transport: asyncio.Transport) -> None:
     """End a connection, whatever state it is in."""
-    with suppress(OSError):  # with TLS the socket is closed before that is told
+    # With TLS, one that was closed twice knows no socket, and one that is lost a closed one.
+    with suppress(OSError, AttributeError):
         reset(transport)
 
 
@@ -105,6 +106,7 @@ class _End(asyncio.Protocol):
         self.lost = asyncio.Event()
         self._owner = owner
         self._error: Exception | None = None
+        self._is_over = False
 
     @property
     def is_lost(self) -> bool:
@@ -123,17 +125,19 @@ class _End(asyncio.Protocol):
 
     def give_back(self) -> None:
         """Tell the owner of the connection's end: one that is still open ends here."""
+        self._is_over = True
         if self.is_lost:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._owner.connection_lost, self._error)
         else:
-            self.transport.set_protocol(self._owner)
             _cut(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection has ended."""
         self._error = exc
         self.lost.set()
+        if self._is_over:
+            self._owner.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The other side takes no more for the moment."""

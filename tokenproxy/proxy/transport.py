@@ -159,10 +159,11 @@ def _is_sound(head: RawResponseMessage) -> bool:
 
 def _is_asked(head: RawResponseMessage, protocols: Collection[str]) -> bool:
     """Whether this 101 switches to one of them, and has no body (RFC 9110 7.8, 15.2)."""
-    named = ", ".join(head.headers.getall(hdrs.UPGRADE, ())).lower()
+    named = ", ".join(head.headers.getall(hdrs.UPGRADE, ()))
     length = head.headers.get(hdrs.CONTENT_LENGTH, "0")
     is_bare = hdrs.TRANSFER_ENCODING not in head.headers and not length.strip("0")
-    return head.upgrade and is_bare and named in protocols
+    # There is a letter beyond ASCII whose lower case is a `k`.
+    return head.upgrade and is_bare and named.isascii() and named.lower() in protocols
 
 
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})

@@ -682,6 +682,9 @@ async def test_however_many_requests_come_at_once_each_is_answered(
 BAD_SWITCHES = [
     pytest.param(ASKS, SWITCHING.replace(b"websocket", b"h2c"), id="another protocol"),
     pytest.param(ASKS, SWITCHING.replace(b"websocket", b"websocket, h2c"), id="two protocols"),
+    pytest.param(
+        ASKS, SWITCHING.replace(b"websocket", "websoc\N{KELVIN SIGN}et".encode()), id="another k"
+    ),
     pytest.param(ASKS, SWITCHING.replace(b"Upgrade: websocket\r\n", b""), id="no Upgrade"),
     pytest.param(ASKS, SWITCHING.replace(b"Connection: Upgrade\r\n", b""), id="no Connection"),
     pytest.param(ASKS, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", id="nothing"),

@@ -159,8 +159,10 @@ class Tunnel:
         """Both have what was sent to them; who does not take the last of it has `idle` seconds."""
         self._tell(complete=True)
         self._touch()
-        self._caller.transport.close()
-        if not self._upstream.is_lost:
+        # One with TLS that is closed twice can't be reset any more (CPython 3.11's `sslproto`).
+        if not self._caller.transport.is_closing():
+            self._caller.transport.close()
+        if not self._upstream.is_lost and not self._upstream.transport.is_closing():
             self._upstream.transport.close()
 
     def lost_caller(self) -> None:
