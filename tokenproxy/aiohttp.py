@@ -64,8 +64,9 @@ WOULD_BE_DECODED = (
 def setup(app: web.Application, config: AnyConfig) -> None:
     """Mount the config's routes: all that no earlier route of the application has taken.
 
-    Listeners, log and shutdown are the application's own. A request with a Content-Encoding is
-    answered 415 where the runner would have decoded its body.
+    Listeners, log and shutdown are the application's own; its `on_shutdown` ends what has switched
+    to WebSocket. A request with a Content-Encoding is answered 415 where the runner would have
+    decoded its body.
 
     Raises:
         ConfigError: the config has mistakes. What only shows when files are opened is raised
@@ -82,7 +83,11 @@ def setup(app: web.Application, config: AnyConfig) -> None:
             return Own(answer(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=WOULD_BE_DECODED))
         return await runtime.handler(request)
 
+    async def end_tunnels(_: web.Application) -> None:
+        runtime.handler.end_tunnels()
+
     app.cleanup_ctx.append(lifetime)
+    app.on_shutdown.append(end_tunnels)
     app.router.add_route("*", "/{tail:.*}", handle, expect_handler=_expect_nothing)
 
 

@@ -163,7 +163,6 @@ async def test_requests_on_one_connection_are_answered_in_their_order(
     assert upstream.connections == 1
 
 
-@pytest.mark.only("handler")
 async def test_a_caller_that_would_switch_protocols_gets_its_answer_and_the_next_one(
     plain: Proxy, upstream: Upstream
 ) -> None:
@@ -172,7 +171,8 @@ async def test_a_caller_that_would_switch_protocols_gets_its_answer_and_the_next
         await peer.send(plain.request(b"/1", *upgrade), plain.request(b"/2"))
         assert [(await peer.answer()).status, (await peer.answer()).status] == [200, 200]
     assert [request.target for request in upstream.requests] == [b"/1", b"/2"]
-    assert upstream.requests[0].fields == [(b"Host", upstream.authority), VIA]
+    assert upstream.requests[0].values(b"upgrade") == [b"websocket"]
+    assert upstream.requests[1].fields == [(b"Host", upstream.authority), VIA]
 
 
 # -- the credential ------------------------------------------------------------------------------

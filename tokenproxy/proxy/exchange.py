@@ -26,19 +26,21 @@ from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.cors import share
 from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Preflight, Request
+from tokenproxy.proxy.handover import Tunnels
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
-from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
+from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue, may_switch
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.outbound import beginning, send
 from tokenproxy.proxy.parts import Parts, TokenKeeper
 from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.target import split
-from tokenproxy.proxy.transport import Message
+from tokenproxy.proxy.transport import SWITCHING_PROTOCOLS, Connection, Message
 from tokenproxy.proxy.verdict import Step, decide
 from tokenproxy.tokens.slot import Held
 
 BROKE_OFF = "The request's body broke off, or is framed badly."
+WEBSOCKET = "websocket"  # the one protocol behind whose handshake aiohttp's parser stops
 CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
 
 
@@ -56,8 +58,9 @@ class Exchange:
 
     _outgoing: Outgoing  # from `_forward` on
 
-    def __init__(self, parts: Parts, request: web.BaseRequest) -> None:
+    def __init__(self, parts: Parts, tunnels: Tunnels, request: web.BaseRequest) -> None:
         self._parts = parts
+        self._tunnels = tunnels
         self._request = request
         self._version = "1.1" if request.version == aiohttp.HttpVersion11 else "1.0"
         self._target = request.raw_path.encode("utf-8", "surrogateescape")
@@ -69,6 +72,8 @@ class Exchange:
         self._relayed = False  # at least the head of an answer
         self._status = CALLER_LEFT
         self._code: str | None = None
+        self._protocols: tuple[str, ...] = ()  # that the request may switch to
+        self._bytes_in = 0  # of a tunnel; a body counts its own
         self._bytes_out = 0
         self._replayed = False
         self._complete = True
@@ -110,6 +115,8 @@ class Exchange:
 
     async def _forward(self, route: CompiledRoute, target: bytes) -> web.StreamResponse:
         self._body = self._open_body(route)
+        if WEBSOCKET in route.settings.upgrade and may_switch(self._request):
+            self._protocols = (WEBSOCKET,)
         fields = route.headers.to_upstream(
             self._request.raw_headers, version=self._version, caller=self._caller()
         )
@@ -168,6 +175,8 @@ class Exchange:
         self, route: CompiledRoute, upstream: aiohttp.ClientResponse, held: Held
     ) -> tuple[bool, bytes]:
         """Whether the answer rejects the token, and what had to be read of it to know."""
+        if upstream.status == SWITCHING_PROTOCOLS:
+            return False, b""
         if held.dpop_key is not None and wants_nonce(upstream.status, upstream.raw_headers):
             return False, b""
         match route.refresh.by_head(upstream.status, upstream.raw_headers):
@@ -192,11 +201,13 @@ class Exchange:
         return Body(self._reading.read, length=length, replay=route.settings.replay)
 
     def _framed(self, fields: list[Header]) -> list[Header]:
-        """With the framing of the body, and without an Expect, which is answered here."""
+        """With what is about the body, or a switch of protocols; an Expect is answered here."""
         if expects_continue(self._request):
             fields = [field for field in fields if field[0].lower() != b"expect"]
         if self._body is not None and self._body.length is None:
             fields.append((b"Transfer-Encoding", b"chunked"))
+        if self._protocols:
+            fields += switching(self._request.headers[hdrs.UPGRADE])
         return fields
 
     async def _send_with(self, held: Held, outgoing: Outgoing) -> aiohttp.ClientResponse:
@@ -251,7 +262,7 @@ class Exchange:
         self._upstream = await send(
             self._parts.session,
             self._parts.upstreams[route.name],
-            Message(self._request.method, head, self._body),
+            Message(self._request.method, head, self._body, self._protocols),
         )
         return self._upstream
 
@@ -261,6 +272,8 @@ class Exchange:
         self, upstream: aiohttp.ClientResponse, begun: bytes = b""
     ) -> web.StreamResponse:
         """Pass the answer on, `begun` being what was read of it; one that breaks off, does here."""
+        if upstream.status == SWITCHING_PROTOCOLS:
+            return await self._switch(upstream)
         if self._body is not None:
             self._body.go_on()
         if self._reading is not None:
@@ -304,6 +317,32 @@ class Exchange:
         if upstream.connection is not None:  # the answer came early, and the upload goes on
             await response.write_eof()
             await upstream.wait_for_close()
+
+    async def _switch(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Pass the 101 on, and then all that comes, until both sides have ended."""
+        lease = upstream.connection
+        if lease is None or not isinstance(lease.protocol, Connection):
+            raise TypeError("only connections of `open_session` can be handed over")
+        fields = [
+            field
+            for field in self._answer_fields(upstream)
+            if field[0].lower() != b"content-length"  # RFC 9110 8.6; old servers say 0
+        ]
+        fields += switching(upstream.headers[hdrs.UPGRADE])
+        response = Verbatim(upstream.status, upstream.reason or "", fields, length=None)
+        self._status, self._complete = upstream.status, False
+        await response.prepare(self._request)
+        await response.write_eof()
+        response.force_close()
+        self._relayed = True
+        idle = self._outgoing.route.settings.timeouts.idle
+        await self._tunnels.through(self._request.protocol, lease.protocol, idle, self._tunnelled)
+        return response
+
+    def _tunnelled(self, bytes_in: int, bytes_out: int, *, complete: bool) -> None:
+        """The tunnel has come to its end."""
+        self._bytes_in, self._bytes_out = bytes_in, bytes_out
+        self._complete = complete
 
     def _deny(self, denied: Denied) -> web.StreamResponse:
         self._route_name, self._shared = denied.route, denied.shared
@@ -360,7 +399,7 @@ class Exchange:
             path=split(self._target)[0].decode("ascii", "backslashreplace"),
             status=self._status,
             seconds=seconds,
-            bytes_in=self._body.bytes_in if self._body is not None else 0,
+            bytes_in=self._body.bytes_in if self._body is not None else self._bytes_in,
             bytes_out=self._bytes_out,
             replayed=self._replayed,
             code=self._code,
@@ -378,3 +417,11 @@ class Exchange:
 
     def _caller(self) -> Caller:
         return Caller(address=self._request.remote or None, scheme=self._request.scheme)
+
+
+def switching(protocol: str) -> list[Header]:
+    """The fields that ask for a switch of protocols, or tell of it."""
+    return [
+        (b"Connection", b"Upgrade"),
+        (b"Upgrade", protocol.encode("utf-8", "surrogateescape")),
+    ]

@@ -3,10 +3,13 @@
 It moves bytes by what the other stations decide; `exchange` is one request's course.
 """
 
+import math
+
 from aiohttp import web
 
 from tokenproxy.proxy.exchange import Exchange
 from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.handover import Tunnels
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.secret import Secret
 
@@ -25,6 +28,8 @@ class Handler:
         self._parts = parts
         self._client_key = client_key
         self._allowed_hosts = allowed_hosts
+        idle = (route.settings.timeouts.idle for route in parts.table.routes)
+        self._tunnels = Tunnels(min(idle, default=math.inf))
         self._guards: dict[tuple[object, bool], Guard] = {}
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -35,13 +40,17 @@ class Handler:
         """
         began = self._parts.clock.now().steady
         guard = self._guard(request)
-        exchange = Exchange(self._parts, request)
+        exchange = Exchange(self._parts, self._tunnels, request)
         try:
             return await exchange.answer(guard)
         finally:
             exchange.close()
             seconds = self._parts.clock.now().steady - began
             self._parts.observe(exchange.report(seconds))
+
+    def end_tunnels(self) -> None:
+        """End the connections that have switched protocols: nothing else would, for hours."""
+        self._tunnels.close()
 
     def _guard(self, request: web.BaseRequest) -> Guard:
         """The guard of the listener that the request came by, told apart by its local address."""

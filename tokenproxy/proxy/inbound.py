@@ -58,6 +58,23 @@ def expects_continue(request: web.BaseRequest) -> bool:
     return expect.lower() == "100-continue" and request.version >= aiohttp.HttpVersion11
 
 
+def may_switch(request: web.BaseRequest) -> bool:
+    """Whether it is a WebSocket handshake, behind which aiohttp's parser has stopped.
+
+    It stops behind one that names that protocol alone, and what came then is in nobody's way.
+    """
+    protocol = request.protocol
+    has_stopped = protocol._upgraded and not protocol._messages  # noqa: SLF001 - aiohttp tells nobody else
+    return (
+        has_stopped
+        and request._message.upgrade  # noqa: SLF001 - likewise
+        and request.method == hdrs.METH_GET
+        and request.version == aiohttp.HttpVersion11  # RFC 9110 7.8: to be ignored in a 1.0 one
+        and request.keep_alive
+        and not request.body_exists
+    )
+
+
 class Verbatim(web.StreamResponse):
     """An answer with exactly the fields that it was given, and framing.
 

@@ -14,6 +14,8 @@
 | counts no time after a 1xx, and all anew with every byte    | one deadline for the head of   |
 |                                                             | the answer proper              |
 | stops an upload as soon as an answer has ended              | only where it is no 2xx        |
+| takes any 101 for an answer, and closes at an end behind it | only one that was asked for;   |
+|                                                             | the other way stays open       |
 
 **An answer that comes early.** One that ends before the request's body has gone out, on a
 connection that stays open, comes from an upstream that goes on reading (RFC 9112 9.3: it reads
@@ -22,7 +24,7 @@ After any other status it has no use for it, and to cut the upload ends the matt
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,6 +58,7 @@ class Message:
     method: str
     head: Callable[[], bytes]
     body: Body | None
+    protocols: Collection[str] = ()  # in lower case: those that a 101 may switch to
 
 
 class Connection(ResponseHandler):
@@ -64,10 +67,13 @@ class Connection(ResponseHandler):
     used = False
     status = 0  # of the answer to the request that is under way; 0 until its head has come
     upload: "asyncio.Task[None] | None" = None
+    has_ended = False  # the upstream sends no more, behind a 101
+    _protocols: Collection[str] = ()
     _deadline: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
-        """A request goes out."""
+    def begin(self, protocols: Collection[str]) -> None:
+        """A request goes out, which may switch to one of these protocols."""
+        self._protocols = protocols
         self.used = True
         self.status = 0
         self.upload = None
@@ -93,13 +99,27 @@ class Connection(ResponseHandler):
     def feed_data(self, data: Answer, size: int = 0) -> None:
         """Take in the head of an answer, where it is one."""
         head = data[0]
-        if not _is_sound(head):
+        if not _is_sound(head) or (
+            head.code == SWITCHING_PROTOCOLS and not _is_asked(head, self._protocols)
+        ):
             self.break_off(HttpProcessingError(message="the head is malformed"))
             return
-        if head.code >= FIRST_FINAL_STATUS:
+        if head.code >= FIRST_FINAL_STATUS or head.code == SWITCHING_PROTOCOLS:
             self.status = head.code
             self._drop_deadline()
         super().feed_data(data, size)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool, too
+        """The upstream sends no more: behind a 101 it may go on reading."""
+        super().eof_received()
+        self.has_ended = self._upgraded
+        return self._upgraded and self.transport is not None and self.transport.can_write_eof()
+
+    def hand_over(self) -> bytes:
+        """Have no more to do with what comes; what came behind the 101 is given."""
+        self._drop_timeout()
+        rest, self._tail = self._tail, b""
+        return rest
 
     def break_off(self, error: Exception) -> None:
         """End it for both who wait for an answer and who read one."""
@@ -131,12 +151,19 @@ class Connection(ResponseHandler):
 def _is_sound(head: RawResponseMessage) -> bool:
     if head.version not in _VERSIONS or head.code < FIRST_STATUS:
         return False
-    if head.code == SWITCHING_PROTOCOLS:
-        return False  # nobody has asked for it
     codings = head.headers.getall(hdrs.TRANSFER_ENCODING, ())
     if codings and [value.lower() for value in codings] != ["chunked"]:
         return False  # RFC 9112 6.1: its end, or its bytes, would be taken for something else
     return is_clean(head.reason.encode("utf-8", "surrogateescape"), head.raw_headers)
+
+
+def _is_asked(head: RawResponseMessage, protocols: Collection[str]) -> bool:
+    """Whether this 101 switches to one of them, and has no body (RFC 9110 7.8, 15.2)."""
+    named = ", ".join(head.headers.getall(hdrs.UPGRADE, ()))
+    length = head.headers.get(hdrs.CONTENT_LENGTH, "0")
+    is_bare = hdrs.TRANSFER_ENCODING not in head.headers and not length.strip("0")
+    # There is a letter beyond ASCII whose lower case is a `k`.
+    return head.upgrade and is_bare and named.isascii() and named.lower() in protocols
 
 
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
@@ -238,10 +265,10 @@ class VerbatimRequest(aiohttp.ClientRequest):
         self.refused, self.reused = protocol.should_close, protocol.used
         if self.refused:
             raise aiohttp.ServerDisconnectedError
-        protocol.begin()
+        message = self.sending.message
+        protocol.begin(message.protocols)
         if self.fresh:
             protocol.force_close()
-        message = self.sending.message
         writer = StreamWriter(protocol, self.loop)
         await writer.write(message.head())
         if message.body is None:

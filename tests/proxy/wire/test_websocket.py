@@ -25,8 +25,6 @@ from websockets.typing import Subprotocol
 from tests.conftest import STATIC, Proxy, Serving
 from tests.wire import Message, Peer
 
-pytestmark = pytest.mark.only("wire")
-
 KIB, MIB = 1 << 10, 1 << 20
 TEXT, BINARY, CLOSE, PING, PONG, MORE = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10

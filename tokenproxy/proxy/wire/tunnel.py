@@ -13,14 +13,61 @@ Back-pressure goes through, and so does each side's end:
 |                                                | takes no more, that is no silence           |
 """
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import Protocol
 
 from tokenproxy.proxy.inbound import reset
-from tokenproxy.proxy.wire.sweep import NEVER
+from tokenproxy.proxy.wire.sweep import NEVER, Sweep
 
-if TYPE_CHECKING:
-    from tokenproxy.proxy.wire.downstream import Downstream
-    from tokenproxy.proxy.wire.upstream import Upstream
+
+class CallerSide(Protocol):
+    """A caller's connection: the wire's, or one that aiohttp has given up."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What is written to, and closed."""
+
+    @property
+    def sweep(self) -> Sweep:
+        """Whose ticks end it where nothing comes."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the caller takes no more for the moment."""
+
+    def switch(self, tunnel: "Tunnel") -> bytes:
+        """From here on everything goes through `tunnel`; what has come too early is given."""
+
+    def write(self, data: bytes) -> None:
+        """Send, while the connection is open."""
+
+    def read_on(self, *, reads: bool) -> None:
+        """Whether what comes is wanted now."""
+
+
+class UpstreamSide(Protocol):
+    """A connection to an upstream, likewise."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What is written to, and closed."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the upstream takes no more for the moment."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+
+    def switch(self, tunnel: "Tunnel") -> None:
+        """From here on everything goes through `tunnel`."""
+
+    def pause_reading(self) -> None:
+        """Read nothing for the moment."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
 
 
 class Ended(Protocol):
@@ -34,7 +81,7 @@ class Tunnel:
     """Between a caller and an upstream; `idle` is how long both may be silent, in seconds."""
 
     def __init__(
-        self, caller: "Downstream", upstream: "Upstream", idle: float, ended: Ended
+        self, caller: CallerSide, upstream: UpstreamSide, idle: float, ended: Ended
     ) -> None:
         self._caller = caller
         self._upstream = upstream
@@ -112,8 +159,10 @@ class Tunnel:
         """Both have what was sent to them; who does not take the last of it has `idle` seconds."""
         self._tell(complete=True)
         self._touch()
-        self._caller.transport.close()
-        if not self._upstream.is_lost:
+        # One with TLS that is closed twice can't be reset any more (CPython 3.11's `sslproto`).
+        if not self._caller.transport.is_closing():
+            self._caller.transport.close()
+        if not self._upstream.is_lost and not self._upstream.transport.is_closing():
             self._upstream.transport.close()
 
     def lost_caller(self) -> None:
