@@ -76,7 +76,7 @@ def test_a_key_stays_what_it_is_from_one_release_to_the_next() -> None:
     [
         {**SIMPLEJWT, "username": "other"},
         {**SIMPLEJWT, "base_url": "https://else.example"},
-        {**SIMPLEJWT, "base_url": "http://shop.example"},
+        {**SIMPLEJWT, "base_url": "http://shop.example", "allow_insecure": True},
         {**SIMPLEJWT, "login_url": "https://shop.example/login"},
         {**SIMPLEJWT, "refresh_url": "https://shop.example/renew"},
         {**SIMPLEJWT, "sliding": True},
@@ -91,7 +91,7 @@ def test_another_account_or_url_is_another_record(other: dict[str, Any]) -> None
     ("one", "other"),
     [
         (_json(body={"user": "a"}), _json(body={"user": "b"})),
-        (_json(body={"user": "a"}), {**_json(body={"user": "a"}), "renew": {"url": "http://x"}}),
+        (_json(body={"user": "a"}), {**_json(body={"user": "a"}), "renew": {"url": "https://x"}}),
         (_json(body={"a": {"email": "a"}}), _json(body={"a": {"email": "b"}})),
         (_json(body={"params": ["db", "a", "p"]}), _json(body={"params": ["db", "b", "p"]})),
         (_json(form={"user": "a", "password": "p"}), _json(form={"user": "b", "password": "p"})),
@@ -166,8 +166,8 @@ def test_no_word_of_a_command_is_taken_for_a_secret_that_names_nobody(
         (_json(body={"auth": {"email": "a"}}), _json(body={"auth": {"email": "b"}})),
         (_json(headers={"X-Api-Key": "a"}), _json(headers={"X-Api-Key": "b"})),
         (
-            {**_json(), "renew": {"url": "http://x", "body": {"client_id": "a"}}},
-            {**_json(), "renew": {"url": "http://x", "body": {"client_id": "b"}}},
+            {**_json(), "renew": {"url": "https://x", "body": {"client_id": "a"}}},
+            {**_json(), "renew": {"url": "https://x", "body": {"client_id": "b"}}},
         ),
         ({**OAUTH2, "extra": {"tenant": "a"}}, {**OAUTH2, "extra": {"tenant": "b"}}),
         (OAUTH2, {**OAUTH2, "client_id": "other"}),
