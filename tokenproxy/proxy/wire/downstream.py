@@ -70,7 +70,7 @@ class Downstream(asyncio.Protocol):
         self._queue: deque[Turn] = deque()
         self._pauses = 0
         self._half_closed = False
-        self._last_lines = b""  # the fields of the last request
+        self._last_lines = 0  # the hash of the fields of the last request
         self._is_beginning = False  # requests, as long as each is answered at once
         self._unread = b""  # the last piece before reading was paused
         self._rest = b""  # what came after a request to switch protocols
@@ -155,8 +155,8 @@ class Downstream(asyncio.Protocol):
         head, request = exchange.head, exchange.head.request
         start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
         lines = data[start + 2 : end]
-        if lines != self._last_lines:
-            self._last_lines = lines
+        if hash(lines) != self._last_lines:
+            self._last_lines = hash(lines)  # an idle connection should cost little
             return
         length = head.length or 0
         if exchange.is_refused or not head.is_plain or len(data) != end + length:
@@ -309,6 +309,7 @@ class Downstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """All of it has come."""
         exchange, self._receiving = self._receiving, None
+        self._headers, self._target = [], b""
         if self._phase is Phase.BODY:
             self._phase = Phase.REQUEST
         self._deadline = NEVER
