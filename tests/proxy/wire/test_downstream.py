@@ -1,11 +1,12 @@
 """What a caller's connection takes in, and in which order it answers."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.conftest import Proxy
-from tests.wire import OK, Message, Peer, Upstream
+from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream
 from tokenproxy.proxy.wire.downstream import MAX_PIPELINED, SLICE
 
 pytestmark = pytest.mark.only("wire")
@@ -60,3 +61,23 @@ async def test_trailers_go_on_to_a_caller_who_takes_them(plain: Proxy, upstream:
             assert await peer.chunk() == b"ok"
             assert await peer.reader.readexactly(5 + len(trailers)) == b"0\r\n" + trailers + b"\r\n"
     assert [request.values(b"te") for request in upstream.requests] == [[b"trailers"], []]
+
+
+async def test_a_send_and_its_replay_may_each_meet_a_connection_that_has_just_closed(
+    renewing: Callable[..., Awaitable[Proxy]], upstream: Upstream
+) -> None:
+    answers = [OK, b"", UNAUTHORIZED, b"", OK]
+
+    async def act(peer: Peer, _: Message) -> None:
+        reply = answers.pop(0)
+        await peer.send(reply)
+        if not reply:
+            peer.close()
+
+    proxy = await renewing()
+    upstream.act = act
+    assert (await proxy.ask()).body == b"ok"
+    async with asyncio.timeout(10):
+        assert (await proxy.ask()).body == b"ok"
+    assert answers == []
+    assert proxy.served[-1].replayed

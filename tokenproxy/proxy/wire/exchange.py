@@ -38,7 +38,6 @@ class Exchange(Sending):
     _is_probing = False
     _relayed = False
     _chunks_out = False
-    _retried = False
     _nonce_tried = False
 
     # -- the answer comes --------------------------------------------------------------------
@@ -357,7 +356,6 @@ class Exchange(Sending):
             and connection is not None
             and self._may_go_again(connection, fault)
         ):
-            self._retried = True
             self._no_wait()
             if self._upload is not None:
                 self._upload.detach()
@@ -366,15 +364,12 @@ class Exchange(Sending):
         self._fail_with(UpstreamError(fault.value, fault))
 
     def _may_go_again(self, connection: Upstream, fault: UpstreamFault) -> bool:
-        return (
-            fault is UpstreamFault.BROKE_OFF
-            and not self._retried
-            and may_retry_stale(
-                self.head.request.method,
-                sent_on_reused_connection=connection.is_reused,
-                answer_begun=connection.has_begun,
-                body_replayable=self._is_replayable,
-            )
+        """Once for each send: what it is sent again on is a new connection, and never stale."""
+        return fault is UpstreamFault.BROKE_OFF and may_retry_stale(
+            self.head.request.method,
+            sent_on_reused_connection=connection.is_reused,
+            answer_begun=connection.has_begun,
+            body_replayable=self._is_replayable,
         )
 
     # -- other protocols ---------------------------------------------------------------------
