@@ -12,7 +12,7 @@
 | POST /token/LIFE    | a token endpoint of OAuth 2 whose tokens live that many seconds        |
 
 A body is framed by Content-Length, or by chunks whose end is known by its bytes: the bench's own
-bodies hold no such bytes.
+bodies hold no such bytes. Whoever asks with `Expect: 100-continue` gets a 100 (RFC 9110 10.1.1).
 """
 
 import asyncio
@@ -62,6 +62,7 @@ EVENTS_HEAD = (
 EVENT = b'event: price\ndata: {"symbol": "TOKEN", "price": "123.45", "volume": 678901}\n\n'
 EVENT_CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 ANSWERS = {b"/large": LARGE_ANSWER, b"/huge": HUGE_HEAD, b"/events": EVENTS_HEAD}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: %b\r\n\r\n"
@@ -144,6 +145,8 @@ class Api(asyncio.Protocol):
         method, target, _ = head.split(b" ", 2)
         headers = {name.lower(): value for name, value in HEADER.findall(head)}
         self._answer = self._choose(method, target, headers)
+        if b"expect" in headers:
+            self._transport.write(CONTINUE)
         if b"transfer-encoding" in headers:
             self._take = self._take_chunks
             self._take_chunks(body)
