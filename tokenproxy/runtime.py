@@ -7,25 +7,21 @@ Nothing is fetched before it is entered, and nothing runs after it is left. Who 
 whether all of it can be put together, and start nothing yet, enters `runtime.built()` first.
 """
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Literal, Self
-
-import aiohttp
+from typing import Self
 
 from tokenproxy.clock import Clock, SystemClock, system_random
 from tokenproxy.config.confidential import without_secrets
 from tokenproxy.config.model import Config
 from tokenproxy.config.process import TlsListener
 from tokenproxy.environment import state_folder, variables
-from tokenproxy.errors import ConfigError, Problem
+from tokenproxy.errors import ConfigError
 from tokenproxy.events import Event, Observe
 from tokenproxy.proxy.bound import Bound
 from tokenproxy.proxy.handler import Handler
@@ -35,16 +31,10 @@ from tokenproxy.proxy.route import RouteTable
 from tokenproxy.proxy.tls import listener_context
 from tokenproxy.proxy.wire.connecting import Connector, egress_for
 from tokenproxy.secret import Secret
-from tokenproxy.settings.credential import NetworkCredential
-from tokenproxy.settings.sources import AnyCredential
-from tokenproxy.settings.tls import Tls
-from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens import endpoint
-from tokenproxy.tokens.build import build_source, build_stores
-from tokenproxy.tokens.fingerprint import config_label, record_key
+from tokenproxy.tokens.estate import Estate, Surroundings
 from tokenproxy.tokens.keeper import Keeper
-from tokenproxy.tokens.store import StoreFactory
-from tokenproxy.tokens.stores.memory import MemoryStores
+from tokenproxy.tokens.mistakes import Mistakes
 
 TO_STORE = 1.0  # seconds that saving a token takes at most, where nothing is amiss
 
@@ -71,10 +61,18 @@ class Runtime:
     `close_grace` is how many seconds renewals under way are given when it is left: as many as
     the slowest request to a token endpoint may take, unless it is given. It may be set until
     then.
+
+    One that is `heir_of` another, which still runs, shares with it all of its tokens whose
+    settings are the same. The other is left by itself, before or after this one.
     """
 
     def __init__(
-        self, config: Config, world: World | None = None, *, close_grace: float | None = None
+        self,
+        config: Config,
+        world: World | None = None,
+        *,
+        close_grace: float | None = None,
+        heir_of: "Runtime | None" = None,
     ) -> None:
         self._config = config
         self._world = world or World()
@@ -85,10 +83,9 @@ class Runtime:
         self.listener_tls: dict[int, ssl.SSLContext] = {}  # by the index in `listen`
         self._parts: Parts | None = None
         self._stack = AsyncExitStack()
-        self.keepers: dict[str, Keeper] = {}
-        self._variables = without_secrets(self._world.variables, config)
-        self.bound = Bound(self._world.clock)
-        self._stores: StoreFactory = MemoryStores()
+        self._before = None if heir_of is None else heir_of.estate
+        self.estate: Estate = Estate(config.store, config.credentials, _around(self._world, config))
+        self.bound: Bound = Bound(self._world.clock) if heir_of is None else heir_of.bound
         self._is_built = False
         self._handler: Handler | None = None
 
@@ -105,6 +102,11 @@ class Runtime:
         if self._parts is None:
             raise RuntimeError("enter the runtime first: `async with runtime:`")
         return self._parts
+
+    @property
+    def keepers(self) -> dict[str, Keeper]:
+        """What holds the tokens, by the credential's name, once it has been put together."""
+        return self.estate.keepers
 
     @property
     def client_key(self) -> Secret | None:
@@ -152,20 +154,9 @@ class Runtime:
         await self._stack.aclose()
 
     async def _build(self, stack: AsyncExitStack) -> None:
-        mistakes = _Mistakes()
-        stores: StoreFactory = MemoryStores()
-        with mistakes.noted("store"):
-            stores = build_stores(self._config.store, state_folder=self._world.state_folder)
-            self._stores = stores
-            stack.push_async_callback(stores.close)
-        for name, settings in self._config.credentials.items():
-            where = f"credentials.{name}"
-            tls: ssl.SSLContext | Literal[True] = True
-            with mistakes.noted(where):
-                tls = endpoint.tls_context(_tls(settings), f"{where}.tls")
-            with mistakes.noted(where):
-                session = await stack.enter_async_context(endpoint.open_session(tls=tls))
-                self.keepers[name] = self._build_keeper(name, settings, session, stores)
+        mistakes = Mistakes()
+        before, self._before = self._before, None
+        await self.estate.build(stack, mistakes, before)
         for index, route in enumerate(self._table.routes):
             where = f"routes.{index}"
             with mistakes.noted(where):
@@ -183,8 +174,7 @@ class Runtime:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._close_keepers)
-        for keeper in self.keepers.values():
-            await keeper.start()
+        await self.estate.start()
         parts = Parts(
             table=self._table,
             upstreams=self._upstreams,
@@ -197,86 +187,19 @@ class Runtime:
         self._parts = parts
         self._handler = Handler(parts, self._config.allowed_hosts, self.client_key)
 
-    def _build_keeper(
-        self,
-        name: str,
-        settings: AnyCredential,
-        session: aiohttp.ClientSession,
-        stores: StoreFactory,
-    ) -> Keeper:
-        world = self._world
-        source = build_source(
-            name,
-            settings,
-            session=session,
-            environment=self._variables,
-            variables=world.variables,
-            clock=world.clock,
-        )
-        kept_in = stores if source.persistent else MemoryStores()
-        return Keeper(
-            name,
-            source,
-            kept_in.open(record_key(name, settings)),
-            settings.refresh,
-            clock=world.clock,
-            random=world.random,
-            observe=world.observe,
-            config=cache(partial(config_label, record_key(name, settings), settings)),
-        )
-
     async def _close_keepers(self) -> None:
-        """All at once: together they get the grace that each of them may need.
-
-        After that the store is given up on, where it does not answer. None is left behind by one
-        whose leaving is cancelled: then they get no grace.
-        """
-        closing = spawn(self._close_all(self.close_grace), name="close keepers")
-        try:
-            await done_within(closing, self.close_grace, self._world.clock.sleep)
-        except asyncio.CancelledError:
-            self._stores.hurry()
-            await cancelled(closing)
-            await self._close_all(0.0)
-            raise
-        self._stores.hurry()
-        await asyncio.wait({closing})
-        closing.result()
-
-    async def _close_all(self, grace: float) -> None:
-        closing = [keeper.close(grace) for keeper in self.keepers.values()]
-        for outcome in await asyncio.gather(*closing, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        await self.estate.close(self.close_grace)
 
 
-class _Mistakes:
-    """What was found wrong, so that one mistake hides no other."""
-
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-
-    @contextmanager
-    def noted(self, where: str) -> Iterator[None]:
-        """Note a ConfigError of what is done in here, as one of that place."""
-        try:
-            yield
-        except ConfigError as error:
-            self.problems += [_placed(problem, where) for problem in error.problems]
-
-
-def _placed(problem: Problem, where: str) -> Problem:
-    """With its place, where it has none; its sentence may begin with one that is more exact."""
-    if problem.path:
-        return problem
-    exact, _, what = problem.what.partition(" ")
-    if exact.startswith(f"{where}."):
-        return replace(problem, path=exact, what=what)
-    return replace(problem, path=where)
-
-
-def _tls(settings: AnyCredential) -> Tls:
-    return settings.tls if isinstance(settings, NetworkCredential) else Tls()
+def _around(world: World, config: Config) -> Surroundings:
+    return Surroundings(
+        clock=world.clock,
+        random=world.random,
+        observe=world.observe,
+        variables=world.variables,
+        environment=without_secrets(world.variables, config),
+        state_folder=world.state_folder,
+    )
 
 
 def _longest_renewal(config: Config) -> float:

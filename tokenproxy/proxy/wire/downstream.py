@@ -84,12 +84,28 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self._guard, self._known = self.server.guard(self.transport)
+        self.move(self.server.heir_for(self.transport))
         self.scheme = self._guard.scheme
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else None
         self._deadline = self.sweep.after(self.server.timeouts.request_head)
         self.server.opened(self)
+
+    def move(self, server: "Wire") -> None:
+        """Be served by that one from now on; nothing is under way."""
+        self.server, self.sweep = server, server.sweep
+        self._guard, self._known = server.guard(self.transport)
+
+    @property
+    def owes_nothing(self) -> bool:
+        """Whether no request has come whole that is not answered yet."""
+        return self._current is None and not self._queue and self._tunnel is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing at all is under way."""
+        is_between = self._phase is Phase.REQUEST and not self._pauses and not self._half_closed
+        return is_between and self.owes_nothing and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or we have ended it."""
@@ -439,6 +455,8 @@ class Downstream(asyncio.Protocol):
         elif self._half_closed:
             self.transport.close()
         elif self._phase is Phase.REQUEST:
+            if self.server.heir is not None:
+                self.server.pass_on(self)
             self._deadline = self.sweep.after(self.server.timeouts.keep_alive)
 
     def _end(self) -> None:
@@ -472,11 +490,6 @@ class Downstream(asyncio.Protocol):
         """There are too many connections: say so, and close."""
         self._refuse(OVERLOADED)
         self._next()
-
-    def drain(self) -> None:
-        """Take no more requests; those that have come are answered."""
-        if self._current is None and not self._queue and self._tunnel is None:
-            self.transport.close()
 
     # -- the flow ----------------------------------------------------------------------------
 

@@ -107,6 +107,16 @@ def _sight(events: int) -> Sight:
     return Sight.FINISHED if events & _RDHUP else Sight.HERE
 
 
+def readable(transports: Iterable[asyncio.BaseTransport]) -> set[asyncio.BaseTransport]:
+    """Those on which something has come that nobody has read yet."""
+    sockets = [(each, each.get_extra_info("socket")) for each in transports]
+    by_descriptor = {sock.fileno(): each for each, sock in sockets if sock is not None}
+    poll = select.poll()
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    return {by_descriptor[descriptor] for descriptor, _ in poll.poll(0)}
+
+
 def peek(sock: Socket) -> Sight:
     """The same where polling tells less: a FIN shows once all before it has been read."""
     with closing(sock.dup()) as twin:

@@ -2,22 +2,44 @@
 
 One `Wire` makes a `Downstream` for each connection of all its listeners, and owns what they
 share: the pools, the sweep of deadlines, the guards.
+
+A new config is a new `Wire`. The one before hands its connections over, so that none is closed:
+
+| a connection                    | what becomes of it                                         |
+|---------------------------------|------------------------------------------------------------|
+| with nothing under way          | moves at once                                              |
+| with a request, or some of one  | moves once it has been answered, by the old config         |
+| with a tunnel                   | stays, and ends with it                                    |
+| that is not to move             | is drained: it came by a listener that is gone             |
+
+Draining closes those with nothing under way, too, but not at once: a caller who is sending a
+request just then gets its answer, which says that it is the last.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tokenproxy.proxy.guard import Guard, Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
 from tokenproxy.proxy.wire.known import Known
-from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
+from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch, readable
 from tokenproxy.proxy.wire.pool import Connector, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.secret import Secret
 from tokenproxy.settings.callers import CallerTimeouts
 
+LAST_CALL = 0.25  # seconds that callers with nothing under way are left to begin, at the end
 MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
+
+
+class Crowd:
+    """How many are connected, whoever serves them."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 class Wire:
@@ -38,6 +60,11 @@ class Wire:
         self.parts = parts
         self.timeouts = timeouts or CallerTimeouts()
         self.draining = False
+        self.heir: Wire | None = None
+        self._stays: Callable[[asyncio.Transport], bool] = lambda _: True
+        self._crowd = Crowd()
+        self._last_call: asyncio.TimerHandle | None = None
+        self._is_last_call_over = False
         self.empty = asyncio.Event()
         self.empty.set()
         self.watch = Watch(self.loop, look_every)
@@ -91,28 +118,77 @@ class Wire:
 
     def opened(self, connection: Downstream) -> None:
         """Count a connection in; one too many is told so, one that comes too late is closed."""
+        self._count_in(connection)
+        if self._is_last_call_over:
+            connection.transport.close()
+        elif self.total > self._max_connections:
+            connection.overload()
+
+    def _count_in(self, connection: Downstream) -> None:
         self.connections.add(connection)
+        self._crowd.size += 1
         self.empty.clear()
         self.sweep.add(connection)
-        if self.draining:
-            connection.transport.close()
-        elif len(self.connections) > self._max_connections:
-            connection.overload()
 
     def closed(self, connection: Downstream) -> None:
         """Count it out."""
         self.connections.discard(connection)
+        self._crowd.size -= 1
         self.sweep.discard(connection)
         if not self.connections:
             self.empty.set()
 
+    @property
+    def total(self) -> int:
+        """How many are connected, to those before it, too."""
+        return self._crowd.size
+
+    # -- the next config -----------------------------------------------------------------------
+
+    def hand_over(self, heir: "Wire", stays: Callable[[asyncio.Transport], bool]) -> None:
+        """Let `heir` serve from now on; `stays` tells whether a connection may move."""
+        heir._crowd = self._crowd  # noqa: SLF001 - one of us
+        self._stays = stays
+        self.heir = heir
+        for connection in list(self.connections):
+            if not stays(connection.transport):
+                self.drain()
+            elif connection.is_idle:
+                self.pass_on(connection)
+
+    def heir_for(self, transport: asyncio.Transport) -> "Wire":
+        """Who serves a connection: the last of the heirs that it may move to."""
+        wire = self
+        while wire.heir is not None and wire._stays(transport):
+            wire = wire.heir
+        return wire
+
+    def pass_on(self, connection: Downstream) -> None:
+        """Move a connection with nothing under way to whom it belongs."""
+        heir = self.heir_for(connection.transport)
+        if heir is not self:
+            self.closed(connection)
+            heir._count_in(connection)  # noqa: SLF001 - one of us
+            connection.move(heir)
+
     # -- the end -----------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no more requests; those that have come are answered."""
-        self.draining = True
-        for connection in list(self.connections):
-            connection.drain()
+        """Answer the requests that have come, or come in a moment, and take no more."""
+        if not self.draining:
+            self.draining = True
+            self._last_call = self.loop.call_later(LAST_CALL, self._close_idle)
+
+    def _close_idle(self) -> None:
+        """Close those with nothing under way, but not where a request waits to be read."""
+        self._is_last_call_over = True
+        idle = [connection for connection in self.connections if connection.owes_nothing]
+        waiting = readable([connection.transport for connection in idle])
+        for connection in idle:
+            if connection.transport not in waiting:
+                connection.transport.close()
+        again = bool(waiting)
+        self._last_call = self.loop.call_later(LAST_CALL, self._close_idle) if again else None
 
     def abort(self) -> None:
         """End all connections, so that nobody takes an answer for whole."""
@@ -121,6 +197,8 @@ class Wire:
 
     async def close(self) -> None:
         """End the connections to the upstreams too."""
+        if self._last_call is not None:
+            self._last_call.cancel()
         for pool in self.pools.values():
             await pool.close()
         self.sweep.close()
