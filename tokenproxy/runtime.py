@@ -76,7 +76,8 @@ class Runtime:
     ) -> None:
         self._config = config
         self._world = world or World()
-        self.close_grace = _longest_renewal(config) if close_grace is None else close_grace
+        self.longest_renewal = _longest_renewal(config)
+        self.close_grace = self.longest_renewal if close_grace is None else close_grace
         self._table = RouteTable(config.routes)
         self._upstreams: dict[str, Upstream] = {}
         self.connectors: dict[str, Connector] = {}  # by the route's name

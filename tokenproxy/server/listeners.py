@@ -8,12 +8,12 @@ import socket
 import ssl
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenproxy.config.process import AnyListener, address_of, split_address, split_unix
+from tokenproxy.config.process import split_address, split_unix
 from tokenproxy.errors import ListenError
 
 BACKLOG = 1024
@@ -22,6 +22,20 @@ NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # no IPv
 LOCALHOST = "localhost"
 NO_TLS: Mapping[str, Any] = {}
 LAST_WORDS = 5.0  # seconds in which a caller may say that it has heard the end of a TLS connection
+
+
+Place = tuple[str, int] | str  # host and port, or the path of a unix socket
+Ready = Callable[[Place], socket.socket | None]
+
+
+def none_ready(place: Place) -> None:
+    """No socket listens yet."""
+    del place
+
+
+def place_of(sockname: Any) -> Place:
+    """A socket's own address, without what only IPv6 has."""
+    return (str(sockname[0]), int(sockname[1])) if isinstance(sockname, tuple) else str(sockname)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +79,6 @@ class File:
                 Path(self.path).unlink()
 
 
-@contextlib.contextmanager
-def listening(listeners: Sequence[AnyListener]) -> Iterator[list[Bound]]:
-    """Listen on all of them, in here. Raises ListenError where one cannot be had."""
-    with contextlib.ExitStack() as stack:
-        bound: list[Bound] = []
-        for listener in listeners:
-            scheme = "http" if isinstance(listener, str) else "https"
-            bound.append(bind(address_of(listener), scheme))
-            stack.callback(bound[-1].close)
-        yield bound
-
-
 async def accept(
     listener: socket.socket,
     protocol: Callable[[], asyncio.BaseProtocol],
@@ -101,8 +103,10 @@ def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:
     return {"ssl": tls, "ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LAST_WORDS}
 
 
-def bind(address: str, scheme: str = "http") -> Bound:
+def bind(address: str, scheme: str = "http", ready: Ready = none_ready) -> Bound:
     """Listen on `host:port` (port 0 picks a free one) or `unix:/path`, with its `?mode=`.
+
+    A socket that listens there already is used, where `ready` has one.
 
     Raises:
         ListenError: the address cannot be had.
@@ -110,18 +114,18 @@ def bind(address: str, scheme: str = "http") -> Bound:
     tcp, unix = split_address(address), split_unix(address)
     try:
         if tcp is not None:
-            return _bind_tcp(*tcp, scheme)
+            return _bind_tcp(*tcp, scheme, ready)
         if unix is not None:
-            return _bind_unix(*unix)
+            return _bind_unix(*unix, ready)
     except OSError as error:
         raise ListenError(f"cannot listen on {address} ({_reason(error)})") from error
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
-def _bind_tcp(host: str, port: int, scheme: str) -> Bound:
+def _bind_tcp(host: str, port: int, scheme: str, ready: Ready) -> Bound:
     """All addresses of the host, on one port: `localhost` is 127.0.0.1 and, where it works, ::1."""
     for _ in range(PORT_TRIES if port == 0 else 1):
-        bound = _bind_each(list(_addresses(host)), port)
+        bound = _bind_each(list(_addresses(host)), port, ready)
         if bound:
             name = f"[{host}]" if ":" in host else host
             return Bound(f"{scheme}://{name}:{bound[0].getsockname()[1]}", bound)
@@ -129,7 +133,7 @@ def _bind_tcp(host: str, port: int, scheme: str) -> Bound:
 
 
 def _bind_each(
-    addresses: list[tuple[socket.AddressFamily, str]], port: int
+    addresses: list[tuple[socket.AddressFamily, str]], port: int, ready: Ready
 ) -> tuple[socket.socket, ...]:
     """A socket for each; none where a port that was picked for the first is taken for another."""
     picks = port == 0
@@ -137,7 +141,7 @@ def _bind_each(
         bound: list[socket.socket] = []
         for family, place in addresses:
             try:
-                one = _listen(family, (place, port))
+                one = ready((place, port)) or _listen(family, (place, port))
             except OSError as error:
                 if error.errno in NO_SUCH_ADDRESS and len(addresses) > 1:
                     continue
@@ -178,7 +182,10 @@ def _listen(family: socket.AddressFamily, place: tuple[str, int]) -> socket.sock
     return listening
 
 
-def _bind_unix(path: str, mode: int) -> Bound:
+def _bind_unix(path: str, mode: int, ready: Ready) -> Bound:
+    found = ready(path)
+    if found is not None:
+        return Bound(f"unix:{path}", (found,))
     _remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

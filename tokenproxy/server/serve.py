@@ -1,4 +1,4 @@
-"""Serve a config until told to stop, then drain.
+"""Serve a config, and any that comes in its place, until told to stop; then drain.
 
 After `shutdown_delay` the listeners close, requests in flight get `shutdown_grace` seconds, and a
 renewal under way is finished and stored.
@@ -6,20 +6,27 @@ renewal under way is finished and stored.
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
-from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
-from tokenproxy.proxy.wire.server import Wire
-from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.listeners import Bound, accept, handshakes, listening
-from tokenproxy.server.turns import Taking, Turns
-from tokenproxy.tasks import cancelled, done_within, spawn
+from tokenproxy.runtime import World
+from tokenproxy.server.generations import Generations, Inherited
+from tokenproxy.server.listeners import Bound
+from tokenproxy.server.listening import Listeners, Passed
+from tokenproxy.server.turns import Turns
+from tokenproxy.tasks import cancelled, spawn
 
 Announce = Callable[[str], None]
-LAST_MOMENT = 0.5  # seconds for requests that were cut off to notice
+Change = Callable[[Config], Coroutine[Any, Any, None]]
+"""Puts another config into force, or raises ConfigError, ListenError or WorkerError."""
+Changes = Callable[[Change], Coroutine[Any, Any, None]]
+"""Goes on for as long as there is something to change."""
+
+
+async def none_come(change: Change) -> None:
+    """Change nothing."""
+    del change
 
 
 async def serve(
@@ -30,85 +37,40 @@ async def serve(
     *,
     bound: Sequence[Bound] = (),
     turns: Turns | None = None,
+    changes: Changes = none_come,
+    passed: Passed | None = None,
 ) -> None:
     """Serve until `stopping` is set, then drain and give everything back.
 
     `bound` are the config's listeners, where somebody has bound them already, and `turns` says
-    which of those who share them takes a connection.
+    which of those who share them takes a connection. `changes` brings other configs, and `passed`
+    are sockets that listen already, by their address.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
     """
-    runtime = Runtime(config, world, close_grace=0)
-    async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(runtime.built())
-        listeners = bound or stack.enter_context(listening(config.listen))
-        await stack.enter_async_context(runtime)
-        server = await stack.enter_async_context(_wire(runtime, config))
-        accepting = [(one, runtime.listener_tls.get(at)) for at, one in enumerate(listeners)]
-        async with _accepting(server, accepting, turns):
-            for listener in listeners:
-                announce(f"listening on {listener.url}")
-            await stopping.wait()
-            await world.clock.sleep(config.shutdown_delay)
-        ends = world.clock.now().after(config.shutdown_grace)
-        await _drain(server, config.shutdown_grace, world.clock)
-        runtime.close_grace = max(0.0, world.clock.now().until(ends))
+    owned = Listeners(passed or {})
+    with contextlib.closing(owned):
+        addresses = Inherited(bound) if bound else owned
+        async with Generations(world, addresses, turns) as generations:
+
+            async def change(config: Config) -> None:
+                for listener in await generations.change(config):
+                    announce(f"listening on {listener.url}")
+
+            await change(config)
+            async with running(changes(change)):
+                await stopping.wait()
+            await world.clock.sleep(generations.config.shutdown_delay)
+            await generations.drain()
 
 
 @contextlib.asynccontextmanager
-async def _wire(runtime: Runtime, config: Config) -> AsyncIterator[Wire]:
-    """What serves callers; its connections to the upstreams end with it."""
-    server = Wire(
-        runtime.parts,
-        runtime.connectors,
-        allowed_hosts=config.allowed_hosts,
-        client_key=runtime.client_key,
-        timeouts=config.timeouts,
-        max_connections=config.max_connections,
-    )
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """The work goes on in here, and no longer."""
+    task = spawn(work, name="changes")
     try:
-        yield server
-    finally:
-        await server.close()
-
-
-@contextlib.asynccontextmanager
-async def _accepting(
-    server: Wire, listeners: Sequence[tuple[Bound, ssl.SSLContext | None]], turns: Turns | None
-) -> AsyncIterator[None]:
-    """Take new connections, and at the end no more; on an error the open ones end too."""
-    patience = server.timeouts.request_head
-    async with contextlib.AsyncExitStack() as undo:
-        for listener, tls in listeners:
-            undo.callback(listener.close)
-            speaking = handshakes(tls, patience)
-            for one in listener.sockets:
-                if turns is None:
-                    undo.callback((await accept(one, server, speaking)).close)
-                else:
-                    count = partial(len, server.connections)
-                    undo.callback(Taking(one, server, turns, count, speaking).close)
-        undo.push(partial(_abort_on_error, server))
         yield
-
-
-def _abort_on_error(server: Wire, kind: type[BaseException] | None, *_: object) -> None:
-    if kind is not None:
-        server.abort()
-
-
-async def _drain(server: Wire, grace: float, clock: Clock) -> None:
-    """Idle connections end at once, the others with their answer, or after `grace` seconds."""
-    server.drain()
-    drained = spawn(server.empty.wait(), name="drain")
-    try:
-        if not await done_within(drained, grace, clock.sleep):
-            server.abort()
-            await done_within(drained, LAST_MOMENT, clock.sleep)
-    except asyncio.CancelledError:
-        server.abort()
-        raise
     finally:
-        await cancelled(drained)
+        await cancelled(task)

@@ -22,7 +22,8 @@ from tokenproxy.events import Observe, WorkerStarted
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
 from tokenproxy.server.crew import Crew, End
-from tokenproxy.server.listeners import Bound, listening
+from tokenproxy.server.listeners import Bound
+from tokenproxy.server.listening import listening
 from tokenproxy.server.serve import Announce
 from tokenproxy.server.turns import Turns, shared
 
@@ -55,18 +56,17 @@ async def supervise(
     async with Runtime(config, world).built():
         pass  # what is wrong is told once, and before anything listens
     with listening(config.listen) as listeners, shared(workers) as turns, _lifeline() as lifeline:
-        inherited = tuple(_inherited(bound) for bound in listeners)
+        inherited = tuple(_inherited(bound) for bound in listeners.bound)
         brief = partial(Brief, config, workers, inherited, turns, lifeline)
         launch = partial(_launch, brief, world.observe)
         async with Crew(workers, launch, world.clock, world.observe) as crew:
             if await crew.serves(stopping):
-                for listener in listeners:
+                for listener in listeners.bound:
                     announce(f"listening on {listener.url}")
                 await stopping.wait()
             crew.drain()
             await crew.ended(config.shutdown_delay)
-            for listener in listeners:
-                listener.close()
+            listeners.close()
             await crew.ended(config.shutdown_grace + LEEWAY)
 
 
