@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -15,3 +16,40 @@ def variables() -> Mapping[str, str]:
 def state_folder() -> Path:
     """Where this user's tokens live unless the config names a folder."""
     return Path(platformdirs.user_state_dir("tokenproxy", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a service manager tells this process, and nobody that it starts."""
+
+    notify_socket: str | None = None
+    watchdog: float | None = None  # seconds in which it wants to hear of us
+    descriptors: int = 0  # that it passes: listening sockets, from 3 on
+
+
+def take_service(process: int | None = None) -> Service:
+    """Read it, and take it away from what others inherit (sd_notify(3), sd_listen_fds(3)).
+
+    What is meant for another `process` than this one is not for us.
+    """
+    told = {name: os.environ.pop(name, "") for name in _SERVICE}  # noqa: TID251 - the same place
+    ours = str(os.getpid() if process is None else process)
+    microseconds = told["WATCHDOG_USEC"]
+    watches = microseconds.isdecimal() and told["WATCHDOG_PID"] in {"", ours}
+    passes = told["LISTEN_FDS"].isdecimal() and told["LISTEN_PID"] == ours
+    return Service(
+        notify_socket=told["NOTIFY_SOCKET"] or None,
+        watchdog=int(microseconds) / 1e6 if watches else None,
+        descriptors=int(told["LISTEN_FDS"]) if passes else 0,
+    )
+
+
+_SERVICE = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+)

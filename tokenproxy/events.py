@@ -128,6 +128,38 @@ class WorkerDied:
     restart_in: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """Another config is in force; `needs_restart` are settings of it that are not."""
+
+    path: str
+    seconds: float
+    needs_restart: str | None = None
+    warnings: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed:
+    """The config stays as it was: the new one has mistakes, or cannot be served."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadUnneeded:
+    """There is nothing to reload; `why` is a sentence."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """It was told to stop by a signal: nobody should send it more requests."""
+
+    signal: str
+
+
 Event = (
     TokenRenewed
     | TokenTakenUp
@@ -141,5 +173,9 @@ Event = (
     | InternalError
     | WorkerStarted
     | WorkerDied
+    | Reloaded
+    | ReloadFailed
+    | ReloadUnneeded
+    | Stopping
 )
 Observe = Callable[[Event], None]

@@ -55,7 +55,7 @@ class Program:
         interpreter: str = sys.executable,
     ) -> None:
         self._command = (interpreter, *arguments)
-        self._folder = folder
+        self.folder = folder
         self._env = env
         self._stderr = folder / "stderr.log"
         self._start()
@@ -85,7 +85,7 @@ class Program:
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=self._folder,
+                cwd=self.folder,
                 env=self._env,
                 stdin=subprocess.PIPE,  # stays open for as long as this process lives
                 stdout=subprocess.PIPE,

@@ -146,7 +146,7 @@ def test_the_one_in_its_place_runs_the_config_that_was_loaded(
     proxy: ProxyFactory, issuer: Issuer, api: Api
 ) -> None:
     program = proxy(config(issuer, api, workers=2))
-    (program._folder / "tokenproxy.yaml").write_text("all: wrong")
+    (program.folder / "tokenproxy.yaml").write_text("all: wrong")
     first = workers(program)[0]
 
     os.kill(first, signal.SIGKILL)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tokenproxy.config.model import Config
 from tokenproxy.errors import WorkerError
 from tokenproxy.events import Event, WorkerDied
 from tokenproxy.server.channel import Order
@@ -24,6 +25,7 @@ class Made:
 
     def __init__(self, *, serves: bool, deaf: bool) -> None:
         self.orders: list[Order] = []
+        self.configs: list[Config] = []
         self.killed = 0
         self._serves = serves
         self._deaf = deaf
@@ -33,6 +35,9 @@ class Made:
         self.orders.append(order)
         if not self._deaf:
             self.end(FINE)
+
+    async def take_up(self, config: Config) -> None:
+        self.configs.append(config)
 
     def kill(self) -> None:
         self.killed += 1

@@ -23,8 +23,12 @@ from tokenproxy.events import (
     LoginRequired,
     NotPersisted,
     Persisted,
+    Reloaded,
+    ReloadFailed,
+    ReloadUnneeded,
     RenewalFailed,
     RequestServed,
+    Stopping,
     StoreTrouble,
     TokenRejected,
     TokenRenewed,
@@ -116,6 +120,20 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         "worker_died",
         {"worker": 1, "signal": "SIGKILL", "restart_in": 0.1},
     ),
+    (
+        Reloaded("/etc/t.yaml", 0.1, "workers", "a warning"),
+        "info",
+        "reloaded",
+        {"path": "/etc/t.yaml", "ms": 100.0, "needs_restart": "workers", "warnings": "a warning"},
+    ),
+    (
+        ReloadFailed("/etc/t.yaml", "/etc/t.yaml:3: routes: is wrong"),
+        "error",
+        "reload_failed",
+        {"path": "/etc/t.yaml", "error": "/etc/t.yaml:3: routes: is wrong"},
+    ),
+    (ReloadUnneeded("it is the same"), "info", "reload_unneeded", {"why": "it is the same"}),
+    (Stopping("SIGTERM"), "info", "stopping", {"signal": "SIGTERM"}),
 ]
 HOSTILE = "a\r\nb\x1b[2J\x9b31m\x00\x7f\u2028\u202e\ud800"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]")
@@ -297,7 +315,8 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing(form: Format) -> None:
 
 def foreign(stream: io.StringIO, level: Level = "info", form: Format = "json") -> logging.Logger:
     logger = logging.Logger("aiohttp.server")  # noqa: LOG001 - one of its own, known to nobody
-    logger.addHandler(ForeignLog(open_log(Log(level=level, format=form), stream)))
+    log = open_log(Log(level=level, format=form), stream)
+    logger.addHandler(ForeignLog(lambda: log))
     return logger
 
 

@@ -1,6 +1,6 @@
 import os
 
-from tokenproxy.server.run import number
+from tokenproxy.server.share import number
 
 
 def test_the_number_of_workers_is_the_one_that_was_given() -> None:

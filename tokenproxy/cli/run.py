@@ -2,14 +2,16 @@
 
 from tokenproxy.cli.config import ConfigOption, load
 from tokenproxy.cli.output import say
+from tokenproxy.environment import variables
 from tokenproxy.errors import ConfigError
+from tokenproxy.server.configfile import ConfigFile
 from tokenproxy.server.run import run as serve
 
 
 def run(config: ConfigOption = None) -> None:
     """Serve the routes of a config file until told to stop."""
-    _, loaded = load(config)
+    path, loaded = load(config)
     try:
-        serve(loaded.config, say)
+        serve(loaded.config, say, ConfigFile(path, loaded, variables()))
     except ConfigError as error:
         raise loaded.placed(error) from error

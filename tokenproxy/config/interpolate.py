@@ -6,7 +6,7 @@ a quote nor a `$` in a password can change the config.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ _FILE = "file:"
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What may be read: variables, and files relative to the config's folder."""
+    """What may be read: variables, and files relative to the config's folder.
+
+    `opened` is given each file that was asked for, whether it is there or not.
+    """
 
     environment: Mapping[str, str]
     folder: Path
+    opened: list[Path] = field(default_factory=list)
 
 
 def interpolated(document: Document, outside: Outside) -> Document:
@@ -77,7 +81,7 @@ def _value(match: re.Match[str], outside: Outside) -> str:
     if not closed:
         raise ValueError("has a '${' that is never closed by '}': write '$$' for a dollar sign")
     if inner.startswith(_FILE):
-        return _read(inner.removeprefix(_FILE), outside.folder)
+        return _read(inner.removeprefix(_FILE), outside)
     variable = _VARIABLE.fullmatch(inner)
     if variable is None:
         raise ValueError(
@@ -105,11 +109,11 @@ def _plain(fallback: str) -> str:
     return "$".join(parts)
 
 
-def _read(name: str, folder: Path) -> str:
+def _read(name: str, outside: Outside) -> str:
     """The text of a file without its last newline."""
     if not name:
         raise ValueError("has a '${file:}' that names no file")
-    data = _bytes(name, folder)
+    data = _bytes(name, outside)
     if len(data) > MAX_FILE:
         raise ValueError(f"names a file of more than 1 MiB: {name}")
     try:
@@ -119,9 +123,11 @@ def _read(name: str, folder: Path) -> str:
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
-def _bytes(name: str, folder: Path) -> bytes:
+def _bytes(name: str, outside: Outside) -> bytes:
     try:
-        with (folder / Path(name).expanduser()).open("rb") as file:
+        path = outside.folder / Path(name).expanduser()
+        outside.opened.append(path)
+        with path.open("rb") as file:
             return file.read(MAX_FILE + 1)
     except FileNotFoundError:
         raise ValueError(f"names a file that does not exist: {name}") from None

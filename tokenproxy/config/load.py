@@ -35,13 +35,15 @@ _NAMES = ("tokenproxy.yaml", "config.yaml")
 class Loaded:
     """A valid config, and what is allowed in it but hardly meant.
 
-    `lines` has each of its nodes by the dotted name, with its line where it has one.
+    `lines` has each of its nodes by the dotted name, with its line where it has one, and `reads`
+    are the files that its `${file:…}` name.
     """
 
     config: Config
     warnings: tuple[Problem, ...] = ()
     file: Path | None = None
     lines: Mapping[str, int | None] = field(default_factory=dict, repr=False)
+    reads: tuple[Path, ...] = ()
 
     def placed(self, error: ConfigError) -> ConfigError:
         """The same with file and lines: for what only shows when the config is put to use."""
@@ -59,13 +61,17 @@ class Loaded:
 
 
 def load_config(
-    source: Path | str | Mapping[str, Any], *, environment: Mapping[str, str]
+    source: Path | str | Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    opened: list[Path] | None = None,
 ) -> Loaded:
     """The config in a YAML file, or the same as a mapping.
 
     Relative paths are relative to the file's folder, or to the working directory for a mapping.
     `${…}` is replaced in a mapping's texts as it is in a file's: a value that is not to be
-    looked at is wrapped in pydantic's `SecretStr`.
+    looked at is wrapped in pydantic's `SecretStr`. `opened` is given the files that are named by
+    `${file:…}`, also where there are mistakes.
 
     Raises:
         ConfigError: every mistake that it has, in the order of the file.
@@ -75,8 +81,9 @@ def load_config(
     else:
         file = Path(source)
         folder = file.absolute().parent
-    document = interpolated(_document(source, file), Outside(environment, folder))
-    return _checked(document, file, folder)
+    outside = Outside(environment, folder, [] if opened is None else opened)
+    document = interpolated(_document(source, file), outside)
+    return replace(_checked(document, file, folder), reads=tuple(outside.opened))
 
 
 def _document(source: Any, file: Path | None) -> Document:

@@ -4,7 +4,8 @@
 |---------------------|--------------------------------------------------|
 | `Brief`, first      | `Serves`: it accepts connections                 |
 | `Order.DRAIN`       | `Failed`: it cannot, and why; it ends after that |
-| `Order.END`         |                                                  |
+| `Order.END`         | `Changed`: it serves by the new config           |
+| `NewConfig`         |                                                  |
 
 The end of either side's stream means that its process is over. The config goes this way since a
 command line, and on some systems an environment, can be read by others.
@@ -52,6 +53,18 @@ class Order(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class NewConfig:
+    """Another config to serve by; the listeners stay the same."""
+
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The worker serves by it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Serves:
     """The worker accepts connections."""
 
@@ -61,6 +74,9 @@ class Failed:
     """The worker cannot go on; `error` is a sentence."""
 
     error: str
+
+
+Message = Brief | Order | NewConfig | Changed | Serves | Failed
 
 
 class Channel:
@@ -75,7 +91,7 @@ class Channel:
         """The end that a socket is."""
         return cls(*await asyncio.open_unix_connection(sock=sock))
 
-    def send(self, message: Brief | Order | Serves | Failed) -> None:
+    def send(self, message: Message) -> None:
         """Say something; nobody hears it where the other side is over."""
         if not self._writer.is_closing():
             content = pickle.dumps(message)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from tokenproxy.clock import Clock
+from tokenproxy.config.model import Config
 from tokenproxy.errors import WorkerError
 from tokenproxy.events import Observe, WorkerDied
 from tokenproxy.server.channel import Order
@@ -46,6 +47,9 @@ class Worker(Protocol):
 
     def order(self, order: Order) -> None:
         """Tell it to do something."""
+
+    async def take_up(self, config: Config) -> None:
+        """Have it serve by another config; wait until it does, or ends."""
 
     def kill(self) -> None:
         """End it by force."""
@@ -106,6 +110,10 @@ class Crew:
             if tending.done():
                 tending.result()
         return not stopping.is_set()
+
+    async def take_up(self, config: Config) -> None:
+        """Have all serve by another config; one that cannot ends, and is replaced."""
+        await asyncio.gather(*(worker.take_up(config) for worker in self._workers.values()))
 
     def drain(self) -> None:
         """Tell all to drain, and replace none from now on."""

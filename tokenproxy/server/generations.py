@@ -42,6 +42,9 @@ class Addresses(Protocol):
     def discard(self, prepared: list[Bound]) -> None:
         """It is not."""
 
+    def close(self) -> None:
+        """Nobody is to listen there any more."""
+
 
 class Inherited:
     """Sockets that another process has bound, for any config that this one is given."""
@@ -59,6 +62,11 @@ class Inherited:
 
     def discard(self, prepared: list[Bound]) -> None:
         """They stay in use."""
+
+    def close(self) -> None:
+        """Give up this process's own."""
+        for bound in self._bound:
+            bound.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +200,7 @@ class Generations:
         """Take no more connections; requests and a renewal have `shutdown_grace` seconds to end."""
         clock, current = self._world.clock, self._serving
         ends = clock.now().after(current.config.shutdown_grace)
+        self._addresses.close()  # the queues live on in the entrances until these are empty
         await self._entrances.close(LAST_CALL)
         for generation in self._all():
             generation.wire.drain()

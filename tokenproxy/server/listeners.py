@@ -122,6 +122,16 @@ def bind(address: str, scheme: str = "http", ready: Ready = none_ready) -> Bound
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
+def places(address: str) -> list[Place]:
+    """What sockets that listen there are told by; none where a port is to be picked."""
+    tcp, unix = split_address(address), split_unix(address)
+    if unix is not None:
+        return [unix[0]]
+    if tcp is None or tcp[1] == 0:
+        return []
+    return [(place, tcp[1]) for _, place in _addresses(tcp[0])]
+
+
 def _bind_tcp(host: str, port: int, scheme: str, ready: Ready) -> Bound:
     """All addresses of the host, on one port: `localhost` is 127.0.0.1 and, where it works, ::1."""
     for _ in range(PORT_TRIES if port == 0 else 1):

@@ -40,6 +40,10 @@ class Listeners:
         self._next: list[str] = []
         self.bound: list[Bound] = []
 
+    def are_those_of(self, listeners: Sequence[AnyListener]) -> bool:
+        """Whether another config listens where this one does."""
+        return self._addresses == [address_of(listener) for listener in listeners]
+
     def prepare(self, listeners: Sequence[AnyListener]) -> list[Bound]:
         """Sockets for another config's; give them back by `adopt` or `discard`.
 
@@ -92,6 +96,11 @@ class Listeners:
     def discard(self, prepared: list[Bound]) -> None:
         """Leave all as it is."""
         _close(prepared, _files(self.bound))
+
+    def let_go(self) -> None:
+        """Leave the sockets to those who have them, too; the files stay."""
+        for one in (*self._sockets(), *self._passed.values()):
+            one.close()
 
     def close(self) -> None:
         """Listen no more."""

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, Self, TextIO
 
 import structlog
@@ -22,8 +23,12 @@ from tokenproxy.events import (
     NotPersisted,
     Observe,
     Persisted,
+    Reloaded,
+    ReloadFailed,
+    ReloadUnneeded,
     RenewalFailed,
     RequestServed,
+    Stopping,
     StoreTrouble,
     TokenRejected,
     TokenRenewed,
@@ -87,6 +92,10 @@ LINES: dict[type[Event], tuple[int, str]] = {
     InternalError: (logging.ERROR, "internal_error"),
     WorkerStarted: (logging.INFO, "worker_started"),
     WorkerDied: (logging.ERROR, "worker_died"),
+    Reloaded: (logging.INFO, "reloaded"),
+    ReloadFailed: (logging.ERROR, "reload_failed"),
+    ReloadUnneeded: (logging.INFO, "reload_unneeded"),
+    Stopping: (logging.INFO, "stopping"),
 }
 
 
@@ -125,11 +134,19 @@ class EventLog:
     """
 
     def __init__(self, settings: Log, stream: TextIO) -> None:
-        self.logger = open_log(settings, stream)
+        self._stream = stream
+        self._access: AccessLog | None = None
+        self.change(settings)
+
+    def change(self, settings: Log) -> None:
+        """Write as these settings say from now on."""
+        if self._access is not None:
+            self._access.flush()
+        self.logger = open_log(settings, self._stream)
         self._write = subscriber(self.logger)
-        is_json = _format(settings.format, stream) == "json"
+        is_json = _format(settings.format, self._stream) == "json"
         is_told = self.logger.is_enabled_for(LINES[RequestServed][0])
-        self._access = AccessLog(stream, wall_time) if is_json and is_told else None
+        self._access = AccessLog(self._stream, wall_time) if is_json and is_told else None
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
@@ -153,10 +170,10 @@ class EventLog:
 class ForeignLog(logging.Handler):
     """What libraries log, as one event a line: their template without its arguments.
 
-    The arguments can hold what callers and servers sent.
+    The arguments can hold what callers and servers sent. `log` gives the logger of the moment.
     """
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: Callable[[], FilteringBoundLogger]) -> None:
         super().__init__(logging.WARNING)
         self._log = log
 
@@ -165,7 +182,7 @@ class ForeignLog(logging.Handler):
         kind = record.exc_info[0] if record.exc_info else None
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            self._log.warning(
+            self._log().warning(
                 "library",
                 logger=record.name,
                 message=template.split("\n", 1)[0],

@@ -1,6 +1,6 @@
 """What `tokenproxy run` is: one process that serves, or a supervisor with its workers.
 
-SIGTERM and SIGINT begin the shutdown; a second signal ends it now.
+SIGTERM and SIGINT begin the shutdown; a second one ends it now. SIGHUP has the config read again.
 """
 
 import asyncio
@@ -13,18 +13,24 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from tokenproxy.config.model import Config
+from tokenproxy.environment import take_service
+from tokenproxy.events import Observe, Stopping
 from tokenproxy.runtime import World
+from tokenproxy.server.activation import check_wanted, passed_sockets
+from tokenproxy.server.configfile import ConfigFile
+from tokenproxy.server.listening import Passed
 from tokenproxy.server.log import EventLog, ForeignLog
+from tokenproxy.server.notify import Notifier
+from tokenproxy.server.reload import Reloading, status
 from tokenproxy.server.serve import Announce, serve
+from tokenproxy.server.share import number
 from tokenproxy.server.supervisor import supervise
 from tokenproxy.tasks import cancelled, spawn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 def _settle() -> None:
@@ -33,36 +39,114 @@ def _settle() -> None:
     gc.freeze()
 
 
-def run(config: Config, announce: Announce) -> None:
+def run(config: Config, announce: Announce, file: ConfigFile | None = None) -> None:
     """Serve until a signal comes; `announce` is given one line a listener.
+
+    `file` is where the config comes from: it is read again on SIGHUP, and when it changes.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used.
         WorkerError: a worker does not come to serve.
     """
-    world = World()
+    service = take_service()
+    passed = passed_sockets(service.descriptors)
+    check_wanted(passed, config)
     log = EventLog(config.log, sys.stderr)
-    workers = number(config.workers)
     with (
         log,
-        library_logs(ForeignLog(log.logger)),
+        library_logs(ForeignLog(lambda: log.logger)),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
         _settle()
-        world = replace(world, observe=log)
-        work: Work = partial(serve, config, world, announce)
-        if workers > 1:
-            work = partial(supervise, config, world, announce, workers)
-        runner.run(_until_told(work))
+        program = Program(config, file, log, Notifier(service))
+        runner.run(program.run(announce, passed))
 
 
-def number(workers: int | Literal["auto"]) -> int:
-    """How many there are: `auto` is one for each core that this process may use."""
-    if workers != "auto":
-        return workers
-    usable = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(usable(0)) if usable else os.cpu_count() or 1
+class Program:
+    """What runs: a config, told of to the log and to a service manager."""
+
+    def __init__(
+        self, config: Config, file: ConfigFile | None, log: EventLog, notifier: Notifier
+    ) -> None:
+        self._config = config
+        self._file = file
+        self._log = log
+        self._notifier = notifier
+        self._world = replace(World(), observe=log)
+        self._workers = number(config.workers)
+
+    async def run(self, announce: Announce, passed: Passed) -> None:
+        """Serve until it is told to stop."""
+        signals = Signals(self._world.observe, self._notifier)
+        reloading = self._reloading(signals.reload)
+
+        def announced(line: str) -> None:
+            announce(line)
+            self._notifier.ready(status(reloading.state))
+
+        work = partial(serve, self._config, self._world, announced)
+        if self._workers > 1:
+            work = partial(supervise, self._config, self._world, announced, self._workers)
+        async with self._notifier.beating():
+            served = work(signals.stop, changes=reloading, passed=passed)
+            await unless(served, signals.end)
+
+    def _reloading(self, asked: asyncio.Event) -> Reloading:
+        world, notifier = self._world, self._notifier
+        return Reloading(
+            self._file,
+            asked,
+            world.clock,
+            world.observe,
+            applied=self._applied,
+            begun=notifier.reloading,
+            done=lambda state: notifier.ready(status(state)),
+        )
+
+    def _applied(self, config: Config) -> str | None:
+        """Take up what is the process's own; what needs a restart."""
+        self._log.change(config.log)
+        was_one, is_one = self._workers == 1, number(config.workers) == 1
+        return None if was_one == is_one else "workers"
+
+
+class Signals:
+    """What the process is told by signals, from when it is made."""
+
+    def __init__(self, observe: Observe, notifier: Notifier) -> None:
+        self.stop, self.end, self.reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._observe = observe
+        self._notifier = notifier
+        self._has_terminal = has_terminal()
+        loop = asyncio.get_running_loop()
+        for sign in STOP_SIGNALS:
+            loop.add_signal_handler(sign, self._told_to_stop, sign)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _told_to_stop(self, sign: signal.Signals) -> None:
+        if self.stop.is_set():
+            self.end.set()
+            return
+        self.stop.set()
+        self._observe(Stopping(sign.name))
+        self._notifier.stopping()
+
+    def _hung_up(self) -> None:
+        """Reload, unless it means that the terminal has gone which this was started on."""
+        if self._has_terminal and not has_terminal():
+            self._told_to_stop(signal.SIGHUP)
+        else:
+            self.reload.set()
+
+
+def has_terminal() -> bool:
+    """Whether standard input is one that is there."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return True
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -72,18 +156,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-async def _until_told(work: Work) -> None:
-    stopping, ending = asyncio.Event(), asyncio.Event()
-
-    def told() -> None:
-        (ending if stopping.is_set() else stopping).set()
-
-    loop = asyncio.get_running_loop()
-    for sign in STOP_SIGNALS:
-        loop.add_signal_handler(sign, told)
-    await unless(work(stopping), ending)
 
 
 async def unless(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
-"""What counts over all workers, divided among them: each knows its own callers only."""
+"""How many workers there are, and what counts over all of them, divided: each knows its callers."""
 
-from typing import TypeVar
+import os
+from typing import Literal, TypeVar
 
 from tokenproxy.config.model import Config
 from tokenproxy.settings.base import Settings
@@ -8,6 +9,14 @@ from tokenproxy.settings.base import Settings
 OVER_ALL = ("max_connections",)  # settings of the process and of a route
 
 S = TypeVar("S", bound=Settings)
+
+
+def number(workers: int | Literal["auto"]) -> int:
+    """How many there are: `auto` is one for each core that this process may use."""
+    if workers != "auto":
+        return workers
+    usable = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def share(total: int, workers: int, index: int) -> int:

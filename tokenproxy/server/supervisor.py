@@ -2,9 +2,8 @@
 
 A worker is a new interpreter and no fork: this process has an event loop and threads, which a
 fork would leave half there. It inherits the bound sockets and is sent all else by `channel`,
-also the one that takes a dead one's place: all run the config that was loaded at the start. In
-a session of its own, it is not reached by the signals of a terminal; of these, and of SIGTERM,
-the supervisor alone tells it.
+also the one that takes a dead one's place. In a session of its own, it is not reached by the
+signals of a terminal; of these, and of SIGTERM and SIGHUP, the supervisor alone tells it.
 """
 
 import asyncio
@@ -14,28 +13,29 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from tokenproxy.config.model import Config
 from tokenproxy.events import Observe, WorkerStarted
 from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
-from tokenproxy.server.crew import Crew, End
-from tokenproxy.server.listeners import Bound
-from tokenproxy.server.listening import listening
-from tokenproxy.server.serve import Announce
-from tokenproxy.server.turns import Turns, shared
+from tokenproxy.server.channel import Brief, Changed, Channel, Failed, NewConfig, Order, Serves
+from tokenproxy.server.crew import End
+from tokenproxy.server.crews import LEEWAY, Briefing, Crews
+from tokenproxy.server.listening import Listeners, Passed, listening
+from tokenproxy.server.serve import Announce, Changes, none_come, running
+from tokenproxy.server.share import number
+from tokenproxy.server.turns import Turns
+from tokenproxy.tasks import Bell
 
-LEEWAY = 1.0  # seconds that workers may take beyond `shutdown_grace`
 LAST_BREATH = 5.0  # seconds in which a worker that has said its last is over
 
-# A service manager's SIGTERM goes to all processes of a service: a handler that does nothing
-# leaves it to the supervisor, and is not handed on to commands that a worker runs. Imports are
+# A service manager's signals go to all processes of a service: a handler that does nothing
+# leaves them to the supervisor, and is not handed on to commands that a worker runs. Imports are
 # looked for where the supervisor does, and not in the working directory.
 START = """\
 import signal, sys
-for sign in (signal.SIGTERM, signal.SIGINT):
+for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(sign, lambda *_: None)
 sys.path[:] = sys.argv[2:]
 from tokenproxy.server.worker import main
@@ -44,7 +44,14 @@ sys.exit(main(int(sys.argv[1])))
 
 
 async def supervise(
-    config: Config, world: World, announce: Announce, workers: int, stopping: asyncio.Event
+    config: Config,
+    world: World,
+    announce: Announce,
+    workers: int,
+    stopping: asyncio.Event,
+    *,
+    changes: Changes = none_come,
+    passed: Passed | None = None,
 ) -> None:
     """Have that many workers serve until `stopping` is set, then drain.
 
@@ -55,19 +62,78 @@ async def supervise(
     """
     async with Runtime(config, world).built():
         pass  # what is wrong is told once, and before anything listens
-    with listening(config.listen) as listeners, shared(workers) as turns, _lifeline() as lifeline:
-        inherited = tuple(_inherited(bound) for bound in listeners.bound)
-        brief = partial(Brief, config, workers, inherited, turns, lifeline)
-        launch = partial(_launch, brief, world.observe)
-        async with Crew(workers, launch, world.clock, world.observe) as crew:
-            if await crew.serves(stopping):
-                for listener in listeners.bound:
-                    announce(f"listening on {listener.url}")
+    with listening(config.listen, passed) as listeners, _lifeline() as lifeline:
+        launch = partial(_launch, world.observe)
+        async with Crews(launch, lifeline, world.clock, world.observe) as crews:
+            supervision = Supervision(world, announce, crews, listeners, stopping)
+            await supervision.begin(config, workers)
+            async with running(changes(supervision.change)):
                 await stopping.wait()
-            crew.drain()
-            await crew.ended(config.shutdown_delay)
-            listeners.close()
-            await crew.ended(config.shutdown_grace + LEEWAY)
+            await supervision.end()
+
+
+class Supervision:
+    """The config in force, and the workers who serve by it."""
+
+    def __init__(
+        self,
+        world: World,
+        announce: Announce,
+        crews: Crews,
+        listeners: Listeners,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._world = world
+        self._announce = announce
+        self._crews = crews
+        self._listeners = listeners
+        self._stopping = stopping
+        self._config: Config | None = None
+        self._workers = 0
+
+    async def begin(self, config: Config, workers: int) -> None:
+        """Have so many serve by it. Raises WorkerError."""
+        self._config, self._workers = config, workers
+        if await self._crews.relieve(config, workers, self._listeners.bound, self._stopping):
+            for listener in self._listeners.bound:
+                self._announce(f"listening on {listener.url}")
+
+    async def change(self, config: Config) -> None:
+        """Have them serve by another one. Raises ConfigError, ListenError or WorkerError."""
+        async with Runtime(config, self._world).built():
+            pass
+        workers = number(config.workers)
+        if workers == 1:  # one is no crew: that needs a restart
+            workers = self._workers
+        if workers == self._workers and self._listeners.are_those_of(config.listen):
+            await self._crews.take_up(config)
+        else:
+            await self._relieve(config, workers)
+        self._config, self._workers = config, workers
+
+    async def _relieve(self, config: Config, workers: int) -> None:
+        prepared = self._listeners.prepare(config.listen)
+        known = {listener.url for listener in self._listeners.bound}
+        with ExitStack() as undo:
+            undo.callback(self._listeners.discard, prepared)
+            await self._crews.relieve(config, workers, prepared, self._stopping)
+            undo.pop_all()
+        self._listeners.adopt(prepared)
+        for listener in self._listeners.bound:
+            if listener.url not in known:
+                self._announce(f"listening on {listener.url}")
+
+    async def end(self) -> None:
+        """Have them drain, and wait until they have."""
+        if self._config is None:
+            return
+        grace = self._config.shutdown_grace + LEEWAY
+        self._crews.drain()
+        self._listeners.let_go()  # a queue ends with the last who lets in from it: a worker
+        await self._crews.ended(self._config.shutdown_delay)
+        self._listeners.close()
+        await self._crews.ended(grace)
+        await self._crews.left(0.0)
 
 
 @contextmanager
@@ -81,15 +147,12 @@ def _lifeline() -> Iterator[int]:
         os.close(reading)
 
 
-def _inherited(bound: Bound) -> Inherited:
-    return Inherited(bound.url, tuple(one.fileno() for one in bound.sockets))
-
-
-async def _launch(brief: Callable[[int], Brief], observe: Observe, index: int) -> "Process":
-    told = brief(index)
+async def _launch(observe: Observe, brief: Briefing, index: int) -> "Process":
+    """A worker by the brief of the moment: nothing is waited for between that and its sending."""
     ours, theirs = socket.socketpair()
     with theirs:
         channel = await Channel.over(ours)
+        told = brief(index)
         try:
             process = _started(theirs.fileno(), told)
         except OSError:
@@ -120,10 +183,19 @@ class Process:
         self._process = process
         self._channel = channel
         self._observe = observe
+        self._changed = Bell()
+        self._is_over = False
 
     def order(self, order: Order) -> None:
         """Tell it to do something."""
         self._channel.send(order)
+
+    async def take_up(self, config: Config) -> None:
+        """Have it serve by another config; wait until it does, or ends."""
+        if not self._is_over:
+            changed = self._changed.next_ring
+            self._channel.send(NewConfig(config))
+            await asyncio.wait({changed})
 
     def kill(self) -> None:
         """End it by force."""
@@ -138,6 +210,10 @@ class Process:
             elif isinstance(said, Serves):
                 self._observe(WorkerStarted(self._told.index, self._process.pid))
                 serves()
+            elif isinstance(said, Changed):
+                self._changed.ring()
+        self._is_over = True
+        self._changed.ring()
         await self._channel.close()
         code = await asyncio.to_thread(self._over)
         Turns(self._told.turns, self._told.index).leave()

@@ -7,14 +7,24 @@ import socket
 from dataclasses import replace
 from threading import Thread
 
+from tokenproxy.config.model import Config
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.runtime import World
-from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
+from tokenproxy.server.channel import (
+    Brief,
+    Changed,
+    Channel,
+    Failed,
+    Inherited,
+    NewConfig,
+    Order,
+    Serves,
+)
 from tokenproxy.server.lines import open_lines
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.log import EventLog, ForeignLog
 from tokenproxy.server.run import library_logs, loop_factory, unless
-from tokenproxy.server.serve import serve
+from tokenproxy.server.serve import Change, serve
 from tokenproxy.server.share import apportioned
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, spawn
@@ -53,10 +63,9 @@ async def _work(sock: socket.socket) -> int:
 
 async def _serve(brief: Brief, channel: Channel) -> None:
     config = apportioned(brief.config, brief.workers, brief.index)
-    world = World()
     log = EventLog(config.log, open_lines(STDERR))
-    bound = [_bound(listener) for listener in brief.listeners]
-    stopping, ending, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    orders = Orders(brief, channel, log)
+    told = asyncio.Event()
 
     def accepts(line: str) -> None:
         """All listeners accept by the time that the first one is announced."""
@@ -65,22 +74,58 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             told.set()
             channel.send(Serves())
 
-    with log, library_logs(ForeignLog(log.logger)):
-        world = replace(world, observe=log)
-        obeying = spawn(_obey(channel, stopping, ending), name="obey")
+    with log, library_logs(ForeignLog(lambda: log.logger)):
+        world = replace(World(), observe=log)
+        obeying = spawn(orders.obey(), name="obey")
         try:
-            turns = Turns(brief.turns, brief.index)
-            serving = serve(config, world, accepts, stopping, bound=bound, turns=turns)
-            await unless(serving, ending)
+            serving = serve(
+                config,
+                world,
+                accepts,
+                orders.stopping,
+                bound=[_bound(listener) for listener in brief.listeners],
+                turns=Turns(brief.turns, brief.index),
+                changes=orders.changes,
+            )
+            await unless(serving, orders.ending)
         finally:
             await cancelled(obeying)
 
 
-async def _obey(channel: Channel, stopping: asyncio.Event, ending: asyncio.Event) -> None:
-    """Do what is ordered; end now where nobody is left to order anything."""
-    while await channel.receive() is Order.DRAIN:
-        stopping.set()
-    ending.set()
+class Orders:
+    """What the supervisor has ordered."""
+
+    def __init__(self, brief: Brief, channel: Channel, log: EventLog) -> None:
+        self.stopping, self.ending = asyncio.Event(), asyncio.Event()
+        self._brief = brief
+        self._channel = channel
+        self._log = log
+        self._configs: asyncio.Queue[Config] = asyncio.Queue()
+
+    async def obey(self) -> None:
+        """Do what is ordered; end now where nobody is left to order anything."""
+        while True:
+            match await self._channel.receive():
+                case Order.DRAIN:
+                    self.stopping.set()
+                case NewConfig(config):
+                    self._configs.put_nowait(config)
+                case _:
+                    self.ending.set()
+                    return
+
+    async def changes(self, change: Change) -> None:
+        """Serve by each config that comes; one that cannot be served ends this worker."""
+        brief = self._brief
+        while True:
+            config = apportioned(await self._configs.get(), brief.workers, brief.index)
+            try:
+                await change(config)
+            except TokenproxyError as error:
+                self._channel.send(Failed(str(error)))
+                self.stopping.set()
+            self._log.change(config.log)
+            self._channel.send(Changed())
 
 
 def _end_with(lifeline: int) -> None:

@@ -103,15 +103,15 @@ async def file_changes(path: Path) -> AsyncGenerator[None, None]:
     Folders are watched rather than the file: Kubernetes swaps a symlink beside it. A file that
     has gone is no reason to look: it may be on its way back.
     """
-    seen = _look(path)
-    async with aclosing(FolderWatch(lambda: _places(path)).changes()) as changes:
+    seen = look(path)
+    async with aclosing(FolderWatch(lambda: folders_of(path)).changes()) as changes:
         async for _ in changes:
-            before, seen = seen, _look(path)
+            before, seen = seen, look(path)
             if seen not in {None, before}:
                 yield
 
 
-def _look(path: Path) -> tuple[int, ...] | None:
+def look(path: Path) -> tuple[int, ...] | None:
     """What changes with the file; None where there is none."""
     try:
         status = path.stat()
@@ -120,7 +120,7 @@ def _look(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _places(path: Path) -> set[Path]:
+def folders_of(path: Path) -> set[Path]:
     """The folders in which something may change that leads elsewhere.
 
     Those of the file, of each symlink on the way to it, and of what these lead to: whoever
