@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,83 @@ async def test_nothing_outlives_one_whose_leaving_is_cancelled(
 async def _hold(runtime: Runtime, leave: asyncio.Event) -> None:
     async with runtime:
         await leave.wait()
+
+
+# -- heirs -----------------------------------------------------------------------------------
+
+
+def world(tmp_path: Path) -> World:
+    return World(variables={}, state_folder=tmp_path / "state")
+
+
+def made_by(config: dict[str, Any], world: World, heir_of: Runtime | None = None) -> Runtime:
+    return Runtime(Config.model_validate(config), world, close_grace=0, heir_of=heir_of)
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+async def test_a_credential_that_is_the_same_goes_on_under_an_heir(
+    tmp_path: Path, upstream: Upstream, store: str
+) -> None:
+    upstream.reply = FETCHED
+    around = world(tmp_path)
+    credentials = {"shop": shop(upstream.url)}
+    config = {"store": {"type": store}, "credentials": credentials}
+    async with AsyncExitStack() as later:
+        async with made_by(config, around) as first:
+            await first.keepers["shop"].get()
+            more = {**credentials, "b": {"type": "static", "token": "t"}}
+            second = made_by({**config, "credentials": more}, around, first)
+            await later.enter_async_context(second)
+            assert second.keepers["shop"] is first.keepers["shop"]
+            assert second.bound is first.bound
+        assert (await second.keepers["shop"].get()).token.access.reveal() == "a"
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"credentials": {"shop": {"username": "eve"}}}, {"store": {"type": "memory"}}],
+    ids=["settings", "store"],
+)
+async def test_one_that_has_changed_is_another_and_the_old_one_serves_those_who_have_it(
+    tmp_path: Path, upstream: Upstream, changed: dict[str, Any]
+) -> None:
+    upstream.reply = FETCHED
+    around, settings = world(tmp_path), shop(upstream.url, background=False)
+    config: dict[str, Any] = {"store": {"type": "file"}, "credentials": {"shop": settings}}
+    other = {"shop": settings | changed.get("credentials", {}).get("shop", {})}
+    store = changed.get("store", config["store"])
+    async with made_by(config, around) as first:
+        await first.keepers["shop"].get()
+        async with made_by({"store": store, "credentials": other}, around, first) as second:
+            assert second.keepers["shop"] is not first.keepers["shop"]
+            await second.keepers["shop"].get()
+        await first.keepers["shop"].get()
+    assert len(upstream.requests) == 2
+
+
+async def test_another_certificate_behind_the_same_name_is_a_change(tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    file, around = tmp_path / "ca.pem", world(tmp_path)
+    settings = shop("https://a.example", background=False) | {"tls": {"ca": str(file)}}
+    config = {"credentials": {"shop": settings}}
+    trustme.CA().cert_pem.write_to_path(str(file))
+    async with made_by(config, around) as first, made_by(config, around, first) as second:
+        assert second.keepers["shop"] is first.keepers["shop"]
+        trustme.CA().cert_pem.write_to_path(str(file))
+        async with made_by(config, around, second) as third:
+            assert third.keepers["shop"] is not first.keepers["shop"]
+
+
+async def test_an_heir_that_cannot_be_put_together_leaves_all_as_it_was(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.reply = FETCHED
+    around = world(tmp_path)
+    config = {"credentials": {"shop": shop(upstream.url)}}
+    async with made_by(config, around) as first:
+        broken = {**config, "routes": [{"upstream": "https://a", "tls": {"ca": "/none.pem"}}]}
+        with pytest.raises(ConfigError):
+            async with made_by(broken, around, first):
+                pass
+        assert (await first.keepers["shop"].get()).token.access.reveal() == "a"

@@ -1,26 +1,25 @@
 """Another config is taken up while it serves: nobody's request fails, and no login is lost."""
 
-import http.client
 import os
 import signal
 import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 import yaml
 
+from tests.e2e.callers import Callers
 from tests.e2e.conftest import Program, ProxyFactory
 from tests.e2e.test_failing_well import config, free_port, until
 from tests.e2e.test_workers import told
-from tokenproxy.clock import SystemClock
 from tokenproxy.testing import Api, Issuer, running
 
-CLOCK = SystemClock()
+UNAUTHORIZED = 401
 WORKERS = [pytest.param(1, id="one process"), pytest.param(2, id="two workers")]
 LOAD = [
     pytest.param((1, 4, 0.5), id="one process"),
@@ -59,50 +58,6 @@ def reload(program: Program, settings: dict[str, Any]) -> None:
     before = reloads(program)
     rewrite(program, settings)
     until(lambda: reloads(program) > before)
-
-
-class Callers:
-    """Kept-alive connections that ask one thing after the other, and note what fails."""
-
-    def __init__(self, url: str, count: int) -> None:
-        self._place = urlsplit(url)
-        self._ends = threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(at,)) for at in range(count)]
-        self.answered = [0] * count
-        self.connections = [0] * count
-        self.failures: list[str] = []
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _call(self, at: int) -> None:
-        connection = http.client.HTTPConnection(self._place.netloc, timeout=30)
-        while not self._ends.is_set():
-            if connection.sock is None:
-                self.connections[at] += 1
-            try:
-                self._ask(connection, at)
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                return
-        connection.close()
-
-    def _ask(self, connection: http.client.HTTPConnection, at: int) -> None:
-        body = b"x" * 5000
-        connection.request("POST" if at % 2 else "GET", "/hash" if at % 2 else "/items/", body)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status == 200:
-            self.answered[at] += 1
-        else:
-            self.failures.append(str(answer.status))
 
 
 # -- under load ----------------------------------------------------------------------------------
@@ -304,14 +259,14 @@ def test_a_certificate_that_is_renewed_is_shown_to_new_connections(
     with requests.Session() as kept:
         kept.verify = str(tmp_path / "ca.pem")
         kept.trust_env = False
-        assert kept.get(f"{program.url}/status/200").status_code == 200
+        assert kept.get(f"{program.url}/items/").status_code == UNAUTHORIZED  # by the API
         before = shown(program.url)
 
         certify(ca, file)
         until(lambda: reloads(program) == 1)
 
         assert shown(program.url) != before
-        assert kept.get(f"{program.url}/status/200").status_code == 200
+        assert kept.get(f"{program.url}/items/").status_code == UNAUTHORIZED
 
 
 def certify(ca: Any, file: Path) -> None:

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 import requests
 
+from tests.e2e.callers import Callers
 from tests.e2e.conftest import ProxyFactory
 from tests.e2e.test_failing_well import config, until
+from tests.e2e.test_workers import told
 from tests.redis_server import RedisServer
 from tokenproxy.testing import Api, Issuer, running
 
@@ -73,3 +76,44 @@ def test_a_redis_that_hangs_holds_up_no_end(
         code = program.terminate()  # fails where that takes long, as each call in turn would
         redis.thaw()
     assert code == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_lost_that_was_asked_before_it_ended(proxy: ProxyFactory, workers: int) -> None:
+    with running(Issuer()) as issuer, running(Api(issuer)) as api:
+        program = proxy(config(issuer, api, workers=workers))
+        slow = f"{program.url}/stream?n=5&interval=0.1"
+        with Callers(program.url, CALLERS) as callers, ThreadPoolExecutor(CALLERS) as pool:
+            until(lambda: min(callers.answered) > 0)
+            streams = [pool.submit(requests.get, slow, timeout=30) for _ in range(CALLERS)]
+            until(lambda: sum("stream" in request.target for request in api.requests) == CALLERS)
+            callers.until_refused()
+
+            assert program.terminate() == 0
+
+            answers = [stream.result() for stream in streams]
+    assert callers.failures == []
+    assert {answer.text.count("data:") for answer in answers} == {5}
+    assert told(program, "stopping") != []
+    assert told(program, "worker_died") == []
+
+
+def test_who_waits_in_the_queue_when_it_ends_is_answered(proxy: ProxyFactory) -> None:
+    """The process stands still while they come, so that nobody has taken them."""
+    with running(Issuer()) as issuer, running(Api(issuer)) as api:
+        program = proxy(config(issuer, api))
+        port = int(program.url.rpartition(":")[2])
+        request = f"GET /items/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+        os.kill(program.pid, signal.SIGSTOP)
+        with ExitStack() as stack:
+            callers = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+                for _ in range(CALLERS)
+            ]
+            for caller in callers:
+                caller.sendall(request)
+            os.kill(program.pid, signal.SIGTERM)
+            os.kill(program.pid, signal.SIGCONT)
+            answers = [caller.makefile("rb").read() for caller in callers]
+        assert program.terminate() == 0
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * CALLERS

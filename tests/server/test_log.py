@@ -214,9 +214,10 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
                 "store_trouble",
                 "internal_error",
                 "worker_died",
+                "reload_failed",
             },
         ),
-        ("error", {"login_required", "internal_error", "worker_died"}),
+        ("error", {"login_required", "internal_error", "worker_died", "reload_failed"}),
     ],
 )
 def test_only_what_is_grave_enough_is_written(level: Level, names: set[str]) -> None:
