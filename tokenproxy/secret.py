@@ -1,15 +1,20 @@
 """Values that must be asked before they show themselves."""
 
 import hashlib
+from weakref import WeakValueDictionary
 
 
 class Secret:
-    """A text that no `repr`, log or traceback gives away; `.reveal()` is easy to search for."""
+    """A text that no `repr`, log or traceback gives away; `.reveal()` is easy to search for.
 
-    __slots__ = ("_value",)
+    `redaction` knows it for as long as it lives.
+    """
+
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _living[id(self)] = self
 
     def reveal(self) -> str:
         """The text itself."""
@@ -30,3 +35,11 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+_living: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def living() -> list[Secret]:
+    """All secrets that there are."""
+    return [found for reference in _living.valuerefs() if (found := reference()) is not None]

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from tokenproxy.config.confidential import known
 from tokenproxy.config.model import Config
 from tokenproxy.runtime import World
 from tokenproxy.server.log import EventLog, ForeignLog
@@ -45,6 +46,7 @@ def run(config: Config, announce: Announce) -> None:
     log = EventLog(config.log, sys.stderr)
     workers = number(config.workers)
     with (
+        known(config),
         log,
         library_logs(ForeignLog(log.logger)),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
@@ -100,10 +102,11 @@ async def unless(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None
 
 @contextlib.contextmanager
 def library_logs(handler: logging.Handler) -> Iterator[None]:
-    """What libraries log goes to `handler` in here."""
+    """What libraries log goes to `handler` in here; it is closed at the end."""
     root = logging.getLogger()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
+        handler.close()

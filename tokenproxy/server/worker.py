@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 from threading import Thread
 
+from tokenproxy.config.confidential import known
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.runtime import World
 from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
@@ -65,7 +66,7 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             told.set()
             channel.send(Serves())
 
-    with log, library_logs(ForeignLog(log.logger)):
+    with known(config), log, library_logs(ForeignLog(log.logger)):
         world = replace(world, observe=log)
         obeying = spawn(_obey(channel, stopping, ending), name="obey")
         try:
