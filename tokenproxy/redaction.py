@@ -57,6 +57,7 @@ def forms(text: str) -> Iterator[str]:
     """All the forms that a secret can have in a log or an error."""
     yield from told(text)
     yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
     yield text.encode("unicode_escape").decode()
     yield repr(text)[1:-1]
     yield from _base64(text.encode("utf-8", "surrogatepass"))

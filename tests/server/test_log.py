@@ -18,6 +18,7 @@ from tests.wire import Upstream, answer
 from tokenproxy.config.process import Log
 from tokenproxy.errors import SourceRefused
 from tokenproxy.events import (
+    DescriptorsUsedUp,
     Event,
     InternalError,
     LoginRequired,
@@ -109,6 +110,12 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         "internal_error",
         {"route": "shop", "error": "KeyError at x.py:1"},
     ),
+    (
+        DescriptorsUsedUp("raise their number"),
+        "warning",
+        "descriptors_used_up",
+        {"error": "raise their number"},
+    ),
     (WorkerStarted(0, 4711), "info", "worker_started", {"worker": 0, "pid": 4711}),
     (
         WorkerDied(1, None, "SIGKILL", None, 0.1),
@@ -195,6 +202,7 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
                 "not_persisted",
                 "store_trouble",
                 "internal_error",
+                "descriptors_used_up",
                 "worker_died",
             },
         ),

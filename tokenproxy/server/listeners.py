@@ -1,14 +1,12 @@
 """Sockets to listen on: addresses and unix sockets, bound before anything starts."""
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 import ssl
 import stat
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,23 +73,6 @@ def listening(listeners: Sequence[AnyListener]) -> Iterator[list[Bound]]:
             bound.append(bind(address_of(listener), scheme))
             stack.callback(bound[-1].close)
         yield bound
-
-
-async def accept(
-    listener: socket.socket,
-    protocol: Callable[[], asyncio.BaseProtocol],
-    speaking: Mapping[str, Any] = NO_TLS,
-) -> asyncio.Server:
-    """Take connections from a bound socket; a unix socket's file stays whoever made it's."""
-    loop = asyncio.get_running_loop()
-    create: Callable[..., Any] = loop.create_server
-    more = dict(speaking)
-    if listener.family == socket.AF_UNIX:
-        create = loop.create_unix_server
-        if sys.version_info >= (3, 13):
-            more["cleanup_socket"] = False
-    server: asyncio.Server = await create(protocol, sock=listener, backlog=BACKLOG, **more)
-    return server
 
 
 def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from tokenproxy.clock import steady_time, wall_time
 from tokenproxy.config.process import Log
 from tokenproxy.events import (
+    DescriptorsUsedUp,
     Event,
     InternalError,
     LoginRequired,
@@ -93,6 +94,7 @@ LINES: dict[type[Event], tuple[int, str]] = {
     Persisted: (logging.INFO, "persisted"),
     StoreTrouble: (logging.WARNING, "store_trouble"),
     InternalError: (logging.ERROR, "internal_error"),
+    DescriptorsUsedUp: (logging.WARNING, "descriptors_used_up"),
     WorkerStarted: (logging.INFO, "worker_started"),
     WorkerDied: (logging.ERROR, "worker_died"),
 }

@@ -12,13 +12,19 @@ from functools import partial
 
 from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
+from tokenproxy.events import DescriptorsUsedUp
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.listeners import Bound, accept, handshakes, listening
+from tokenproxy.server.descriptors import limit, make_room
+from tokenproxy.server.listeners import Bound, handshakes, listening
 from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 
 Announce = Callable[[str], None]
+NO_ROOM = (
+    "callers wait, since nearly all of {} file descriptors are in use: raise their number with "
+    "'ulimit -n', or lower 'max_connections'"
+)
 LAST_MOMENT = 0.5  # seconds for requests that were cut off to notice
 
 
@@ -40,6 +46,7 @@ async def serve(
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
     """
+    make_room(config.max_connections)
     runtime = Runtime(config, world, close_grace=0)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(runtime.built())
@@ -47,7 +54,8 @@ async def serve(
         await stack.enter_async_context(runtime)
         server = await stack.enter_async_context(_wire(runtime, config))
         accepting = [(one, runtime.listener_tls.get(at)) for at, one in enumerate(listeners)]
-        async with _accepting(server, accepting, turns):
+        short = partial(world.observe, DescriptorsUsedUp(NO_ROOM.format(limit())))
+        async with _accepting(server, accepting, turns, short):
             for listener in listeners:
                 announce(f"listening on {listener.url}")
             await stopping.wait()
@@ -76,7 +84,10 @@ async def _wire(runtime: Runtime, config: Config) -> AsyncIterator[Wire]:
 
 @contextlib.asynccontextmanager
 async def _accepting(
-    server: Wire, listeners: Sequence[tuple[Bound, ssl.SSLContext | None]], turns: Turns | None
+    server: Wire,
+    listeners: Sequence[tuple[Bound, ssl.SSLContext | None]],
+    turns: Turns | None,
+    short: Callable[[], None],
 ) -> AsyncIterator[None]:
     """Take new connections, and at the end no more; on an error the open ones end too."""
     patience = server.timeouts.request_head
@@ -85,11 +96,8 @@ async def _accepting(
             undo.callback(listener.close)
             speaking = handshakes(tls, patience)
             for one in listener.sockets:
-                if turns is None:
-                    undo.callback((await accept(one, server, speaking)).close)
-                else:
-                    count = partial(len, server.connections)
-                    undo.callback(Taking(one, server, turns, count, speaking).close)
+                count = partial(len, server.connections)
+                undo.callback(Taking(one, server, turns, count, speaking, short=short).close)
         undo.push(partial(_abort_on_error, server))
         yield
 
