@@ -34,7 +34,7 @@ from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.outbound import beginning, send
 from tokenproxy.proxy.parts import Parts, TokenKeeper
 from tokenproxy.proxy.route import CompiledRoute, Matched
-from tokenproxy.proxy.target import split
+from tokenproxy.proxy.target import named
 from tokenproxy.proxy.transport import SWITCHING_PROTOCOLS, Connection, Message
 from tokenproxy.proxy.verdict import Step, decide
 from tokenproxy.tokens.slot import Held
@@ -396,7 +396,7 @@ class Exchange:
         return RequestServed(
             route=self._route_name or "",
             method=self._request.method,
-            path=split(self._target)[0].decode("ascii", "backslashreplace"),
+            path=named(self._target),
             status=self._status,
             seconds=seconds,
             bytes_in=self._body.bytes_in if self._body is not None else self._bytes_in,

@@ -21,7 +21,7 @@ from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.guard import UPGRADE_WITH_BODY, Denied, Request
 from tokenproxy.proxy.headers import Header, NameTable, nominated
-from tokenproxy.proxy.target import split
+from tokenproxy.proxy.target import named
 
 MAX_FIELDS = 128
 MAX_LINE = 16 << 10  # a request line or a field
@@ -81,7 +81,7 @@ class Head:
         """Method and path as a log names them; `told` from then on."""
         request = self.request
         method = request.method.decode("ascii", "backslashreplace")
-        path = split(request.target)[0].decode("ascii", "backslashreplace")
+        path = named(request.target)
         told = self.told = method, path
         return told
 
