@@ -90,6 +90,15 @@ def test_however_many_there_are_each_is_found(number: int) -> None:
     assert not redact.finds("/items/000000")
 
 
+@given(before=st.text(max_size=40), after=st.text(max_size=40))
+def test_of_many_one_is_found_wherever_it_stands(before: str, after: str) -> None:
+    assert MASK in OF_MANY(f"{before}000007-long-one-of-many{after}")
+
+
+MANY = [Secret(f"{at:06}-long-one-of-many") for at in range(100)]
+OF_MANY = Redactor(lambda: MANY)
+
+
 def test_a_secret_is_known_for_as_long_as_it_lives() -> None:
     redact = Redactor()
     first, second = Secret("the-same-text"), Secret("the-same-text")
@@ -97,7 +106,8 @@ def test_a_secret_is_known_for_as_long_as_it_lives() -> None:
     del first
     assert redact("the-same-text") == MASK
     del second
-    assert redact("the-same-text") == "the-same-text"
+    another = Secret("another-text")
+    assert redact(f"the-same-text {another.reveal()}") == f"the-same-text {MASK}"
     assert "the-same-text" not in [secret.reveal() for secret in living()]
 
 

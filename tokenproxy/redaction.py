@@ -10,12 +10,15 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from tokenproxy.secret import Secret, living
+from tokenproxy.secret import Secret, births, living
 
 MASK = "***"
 SHORTEST = 8  # characters: a shorter secret is likely to be a word, or a part of one
 LINE_OF_KEY = 16  # characters: a private key is also known by each line that is longer
-FEW = 64  # needles that are looked for one by one; more of them, all at once
+FEW = 8  # needles that are looked for one by one; more of them, all at once
+LONG = 16  # characters of a needle that may be one of many
+PIECE = 5
+STEP = LONG - PIECE + 1
 
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 
@@ -77,7 +80,7 @@ class Redactor:
 
     def __init__(self, living: Callable[[], Iterable[Secret]] = living) -> None:
         self._living = living
-        self._known: frozenset[str] = frozenset()
+        self._births = -1
         self._told = _Needles(())
         self._all = _Needles(())
 
@@ -94,30 +97,40 @@ class Redactor:
         return next(self._told.found(text), None) is not None
 
     def _look_again(self) -> None:
-        known = frozenset(secret.reveal() for secret in self._living())
-        if known != self._known:
-            self._known = known
+        """Take up new ones; those that are gone are forgotten with the next new one."""
+        now = births()
+        if now != self._births:
+            self._births = now
+            known = {secret.reveal() for secret in self._living()}
             pieces = [piece for text in known for piece in parts(text) if len(piece) >= SHORTEST]
             self._told = _Needles(form for piece in pieces for form in told(piece))
             self._all = _Needles(form for piece in pieces for form in forms(piece))
 
 
 class _Needles:
-    """Texts to look for, the longest first: what is a part of another must not break it up."""
+    """Texts to look for, the longest first: what is a part of another must not break it up.
+
+    Many long ones cost no more than few: a text that holds one has, at a multiple of `STEP`, one
+    of the pieces with which they begin.
+    """
 
     def __init__(self, needles: Iterable[str]) -> None:
-        self._needles = sorted({each for each in needles if len(each) >= SHORTEST}, key=len)[::-1]
-        self._heads = frozenset(needle[:SHORTEST] for needle in self._needles)
+        wanted = sorted({each for each in needles if len(each) >= SHORTEST}, key=len)[::-1]
+        self._long = [each for each in wanted if len(each) >= LONG]
+        self._short = wanted[len(self._long) :]
+        self._pieces = frozenset(
+            needle[at : at + PIECE] for needle in self._long for at in range(STEP)
+        )
 
     def found(self, text: str) -> Iterator[str]:
         """Those that are in the text."""
-        if len(self._needles) <= FEW or self._may_hold(text):
-            yield from (needle for needle in self._needles if needle in text)
+        if len(self._long) <= FEW or self._may_hold_long(text):
+            yield from (needle for needle in self._long if needle in text)
+        yield from (needle for needle in self._short if needle in text)
 
-    def _may_hold(self, text: str) -> bool:
-        """Whether one begins somewhere: this costs the same however many there are."""
-        windows = (text[at : at + SHORTEST] for at in range(len(text) - SHORTEST + 1))
-        return not self._heads.isdisjoint(windows)
+    def _may_hold_long(self, text: str) -> bool:
+        pieces = [text[at : at + PIECE] for at in range(0, len(text), STEP)]
+        return not self._pieces.isdisjoint(pieces)
 
 
 redact = Redactor()

@@ -15,6 +15,7 @@ class Secret:
     def __init__(self, value: str) -> None:
         self._value = value
         _living[id(self)] = self
+        _count.births += 1
 
     def reveal(self) -> str:
         """The text itself."""
@@ -37,9 +38,19 @@ class Secret:
         return hash(self._value)
 
 
+class _Count:
+    births = 0
+
+
+_count = _Count()
 _living: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 
 
 def living() -> list[Secret]:
     """All secrets that there are."""
     return [found for reference in _living.valuerefs() if (found := reference()) is not None]
+
+
+def births() -> int:
+    """How many there have ever been: another number says that there are others."""
+    return _count.births
