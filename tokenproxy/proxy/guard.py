@@ -34,7 +34,7 @@ the other. Host has been checked by then, so a rebound name cannot vouch for its
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tokenproxy.proxy.answers import METHODS, ErrorCode
+from tokenproxy.proxy.answers import METHODS, Answer, ErrorCode, answer
 from tokenproxy.proxy.client_key import ClientKey, Presented
 from tokenproxy.proxy.cors import Cors, is_preflight, preflight_fields
 from tokenproxy.proxy.headers import Header, NameTable, nominated
@@ -100,6 +100,12 @@ class Denied:
     allow: bytes | None = None
     route: str | None = None
     shared: Sequence[Header] = ()
+
+    def answer(self) -> Answer:
+        """What the caller is told."""
+        return answer(
+            self.code, detail=self.detail, route=self.route, allow=self.allow, close=self.close
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenproxy.errors import SourceUnavailable, TokenproxyError, UpstreamError
 from tokenproxy.events import InternalError
-from tokenproxy.proxy.answers import ErrorCode, answer, for_error
+from tokenproxy.proxy.answers import error_answer
 from tokenproxy.proxy.body import BodyGone
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
@@ -18,7 +18,6 @@ from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.proxy.wire.known import KnownFields, KnownRequest, Sent
 from tokenproxy.proxy.wire.outbound import AnswerHead
-from tokenproxy.proxy.wire.pool import Overloaded
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.turn import Turn
 from tokenproxy.proxy.wire.upload import Upload
@@ -34,7 +33,6 @@ EXPECT_WAIT = 1.0  # seconds (contract 3.3.3)
 CONTINUE_LINE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = (b"Expect", b"100-continue")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
-FULL = "All connections that this route may have are in use."
 
 
 class Sending(Turn, Client):
@@ -369,7 +367,7 @@ class Sending(Turn, Client):
         if self.answered:
             return
         self._let_go()
-        if not isinstance(error, TokenproxyError | Overloaded):
+        if not isinstance(error, TokenproxyError):
             self._caller.server.parts.observe(
                 InternalError(self.route_name or "", type(error).__name__)
             )
@@ -377,17 +375,5 @@ class Sending(Turn, Client):
             self._error = str(error)
         if self._is_out:
             self._break_off()
-            return
-        if isinstance(error, Overloaded):
-            own = answer(ErrorCode.OVERLOADED, detail=FULL, route=self.route_name)
-            self._own(own, ErrorCode.OVERLOADED)
-            return
-        fault = for_error(error)
-        own = answer(
-            fault.code,
-            detail=fault.detail,
-            route=self.route_name,
-            retry_after=fault.retry_after,
-            proxy_error=fault.proxy_error,
-        )
-        self._own(own, fault.code)
+        else:
+            self._own(error_answer(error, self.route_name))
