@@ -353,7 +353,7 @@ def _method(method: bytes) -> Denied | None:
     """In any case: a method's case counts (RFC 9110 9.1), but not to every server."""
     if method in _USUAL_METHODS or method.upper() not in _REFUSED_METHODS:
         return None
-    return _REFUSED_METHOD
+    return REFUSED_METHOD
 
 
 def _preflight(way: Matched, headers: Sequence[Header]) -> Preflight:
@@ -411,7 +411,7 @@ def _refusal(way: NoRoute | Bad) -> Denied:
 UPGRADE_WITH_BODY = Denied(
     ErrorCode.BAD_REQUEST, "A request to switch protocols may not have a body.", close=True
 )
-_REFUSED_METHOD = Denied(
+REFUSED_METHOD = Denied(
     ErrorCode.METHOD_NOT_ALLOWED,
     "This method is not for a proxy of this kind.",
     close=True,

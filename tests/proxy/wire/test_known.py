@@ -354,7 +354,7 @@ async def test_a_memory_is_bounded(
     upstream.reply = answer(b"ok", fields=[(b"X-Long", b"x" * known.LONGEST)])
     for _ in range(5):
         assert (await proxy.ask(b"/", long)).body == b"ok"
-    [(_, remembered)] = made[0]._guards.values()
+    [remembered] = made[0]._known.values()
     [pool] = made[0].pools.values()
     for memory in (remembered.fields, remembered.requests, pool.known):
         assert 0 < len(memory) <= known.MOST

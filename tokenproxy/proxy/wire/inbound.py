@@ -168,3 +168,14 @@ def _oversize(target: bytes, headers: Sequence[Header]) -> Denied | None:
 
 VERSION = Denied(ErrorCode.VERSION_NOT_SUPPORTED, "The proxy speaks HTTP/1.1.", close=True)
 HEAD_TOO_LARGE = Denied(ErrorCode.HEAD_TOO_LARGE, "The request's head is too large.", close=True)
+MALFORMED = Denied(ErrorCode.BAD_REQUEST, "The request is not well-formed HTTP.", close=True)
+UNKNOWN_METHOD = Denied(ErrorCode.NOT_IMPLEMENTED, "The request's method is not known.", close=True)
+TOO_SLOW = Denied(ErrorCode.REQUEST_TIMEOUT, "The request did not come in time.", close=True)
+FAILED = Denied(
+    ErrorCode.INTERNAL_ERROR,
+    "The proxy has failed on this request; its log tells more.",
+    close=True,
+)
+OVERLOADED = Denied(
+    ErrorCode.OVERLOADED, "The proxy has as many connections as it may have.", close=True
+)
