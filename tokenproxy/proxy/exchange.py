@@ -27,7 +27,7 @@ from tokenproxy.proxy.answers import (
 from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.cors import share
-from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Preflight, Request
+from tokenproxy.proxy.guard import Guard
 from tokenproxy.proxy.handover import Tunnels
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
@@ -35,6 +35,7 @@ from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.outbound import beginning, send
 from tokenproxy.proxy.parts import Parts, TokenKeeper
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.target import split
 from tokenproxy.proxy.transport import SWITCHING_PROTOCOLS, Connection, Message

@@ -9,8 +9,8 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from tokenproxy.events import InternalError
-from tokenproxy.proxy.guard import Denied, Request, Verdict
 from tokenproxy.proxy.inbound import reset
+from tokenproxy.proxy.request import Denied, Request, Verdict
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.exchange import Exchange
 from tokenproxy.proxy.wire.inbound import FAILED, OVERLOADED, TOO_SLOW, Head

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import ErrorCode
-from tokenproxy.proxy.guard import UPGRADE_WITH_BODY, Denied, Request
+from tokenproxy.proxy.guard import UPGRADE_WITH_BODY
 from tokenproxy.proxy.headers import Header, NameTable, nominated
+from tokenproxy.proxy.request import Denied, Request
 from tokenproxy.proxy.target import split
 
 MAX_FIELDS = 128

@@ -11,8 +11,9 @@ A memory is bounded: it holds a few hundred heads of the usual size, and begins 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tokenproxy.proxy.guard import Admission, Guard, Request
+from tokenproxy.proxy.guard import Admission, Guard
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.request import Request
 from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.wire.inbound import MAX_LINE, Head
 from tokenproxy.secret import Secret

@@ -19,8 +19,9 @@ from typing import Generic, Protocol, TypeVar
 import httptools
 
 from tokenproxy.proxy import framing
-from tokenproxy.proxy.guard import REFUSED_METHOD, Denied, Request
+from tokenproxy.proxy.guard import REFUSED_METHOD
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.request import Denied, Request
 from tokenproxy.proxy.wire.inbound import (
     HEAD_TOO_LARGE,
     MALFORMED,

@@ -7,7 +7,8 @@ share: the pools, the sweep of deadlines, the guards.
 import asyncio
 from collections.abc import Mapping
 
-from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.guard import Guard
+from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
 from tokenproxy.proxy.wire.known import Known

@@ -21,9 +21,9 @@ from tokenproxy.proxy.answers import (
     preflight_answer,
 )
 from tokenproxy.proxy.cors import share
-from tokenproxy.proxy.guard import Denied, OptionsAsked, Preflight
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight
 from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.sweep import NEVER
