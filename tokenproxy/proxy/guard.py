@@ -46,7 +46,7 @@ _REFUSED_METHODS = frozenset({b"CONNECT", b"PRI", b"TRACE", b"TRACK"})
 _SAFE_METHODS = frozenset({b"GET", b"HEAD"})
 _ELSEWHERE = frozenset({b"cross-site", b"same-site"})
 
-_WATCHED = frozenset({b"connection", b"host", b"origin", b"sec-fetch-site", b"upgrade"})
+WATCHED = frozenset({b"connection", b"host", b"origin", b"sec-fetch-site", b"upgrade"})
 
 Watched = dict[bytes, list[bytes]]
 
@@ -201,7 +201,7 @@ class Guard:
 
 
 def _watched_name(name: bytes) -> bytes | None:
-    return name if name in _WATCHED else None
+    return name if name in WATCHED else None
 
 
 _WATCHED_NAMES = NameTable(_watched_name)

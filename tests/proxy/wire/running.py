@@ -16,7 +16,8 @@ from tests.wire import LIMIT, Message, Peer, Upstream
 from tokenproxy.clock import SystemClock
 from tokenproxy.config.model import Config
 from tokenproxy.events import Event
-from tokenproxy.proxy.wire.known import Known, Memory
+from tokenproxy.proxy.wire.known import Memory
+from tokenproxy.proxy.wire.recognition import Known
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import World
 from tokenproxy.server.serve import serve
@@ -89,6 +90,7 @@ class ForgetfulWire(Wire):
     def known(self, transport: asyncio.Transport) -> Known:
         nothing = Known(super().known(transport).guard)
         nothing.fields, nothing.requests = Forgetful(), Forgetful()
+        nothing.shapes, nothing.lines = Forgetful(), Forgetful()
         return nothing
 
 

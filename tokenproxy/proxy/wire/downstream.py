@@ -22,7 +22,7 @@ from tokenproxy.proxy.wire.tunnel import Tunnel
 from tokenproxy.proxy.wire.turn import Refusal, Turn
 
 if TYPE_CHECKING:
-    from tokenproxy.proxy.wire.known import Known
+    from tokenproxy.proxy.wire.recognition import Known
     from tokenproxy.proxy.wire.server import Wire
 
 MAX_PIPELINED = 16  # requests that wait for the answers of others; then nothing more is read

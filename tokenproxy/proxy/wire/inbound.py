@@ -28,11 +28,11 @@ MAX_FIELDS = 128
 MAX_LINE = 16 << 10  # a request line or a field
 SUPPORTED = frozenset({"1.1", "1.0"})
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te"})
 
 
 def _framing_name(name: bytes) -> bytes | None:
-    return name if name in _FRAMING else None
+    return name if name in FRAMING else None
 
 
 _FRAMING_NAMES = NameTable(_framing_name)

@@ -11,17 +11,14 @@ A memory is bounded: it holds a few hundred heads of the usual size, and begins 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tokenproxy.proxy.guard import Admission, Guard
+from tokenproxy.proxy.guard import Admission
 from tokenproxy.proxy.headers import Header
-from tokenproxy.proxy.request import Request
 from tokenproxy.proxy.route import CompiledRoute, Matched
-from tokenproxy.proxy.wire.inbound import MAX_LINE, Head
+from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.secret import Secret
 
 LONGEST = 4096  # bytes of a head
 MOST = 256  # heads
-_WORDS = 3  # in a request line
-_BLANK = 4  # bytes: the end of a line, and an empty line
 
 T = TypeVar("T")
 
@@ -40,28 +37,46 @@ class Memory(dict[bytes, T]):
 class KnownFields:
     """The fields of a request in HTTP/1.1 that is not a caller's last.
 
-    `length` is that of its body, which comes with it. `sent` are the lines that went to the
-    upstream for them, by the route, with the token in it.
+    `length` is that of its body, which comes with it. `open` are the places of those that come with
+    another value each time, which nothing is decided by. `sent` is what went to the upstream for
+    all of them, by the route.
     """
 
-    __slots__ = ("admission", "headers", "length", "sent")
+    __slots__ = ("admission", "headers", "length", "open", "sent")
 
-    def __init__(self, headers: Sequence[Header], length: int, admission: Admission) -> None:
+    def __init__(
+        self,
+        headers: Sequence[Header],
+        length: int,
+        admission: Admission,
+        places: Sequence[int] = (),
+    ) -> None:
         self.headers = headers
         self.length = length
         self.admission = admission
+        self.open = places
         self.sent: dict[CompiledRoute, Sent] = {}
+
+    def filled(self, values: Sequence[bytes]) -> Sequence[Header]:
+        """With these values for those that are open."""
+        return _filled(self.headers, self.open, values) if values else self.headers
 
 
 class KnownRequest:
-    """A request with known fields, and the way that it takes: nothing of it is to be changed."""
+    """A request with known fields, and the way that it takes: nothing of it is to be changed.
 
-    __slots__ = ("_head_out", "_sent", "fields", "head", "way")
+    `values` are those of the fields that are open.
+    """
 
-    def __init__(self, head: Head, way: Matched, fields: KnownFields) -> None:
+    __slots__ = ("_head_out", "_sent", "fields", "head", "values", "way")
+
+    def __init__(
+        self, head: Head, way: Matched, fields: KnownFields, values: Sequence[bytes] = ()
+    ) -> None:
         self.head = head
         self.way = way
         self.fields = fields
+        self.values = values
         self._sent: Sent | None = None
         self._head_out = b""
 
@@ -69,68 +84,79 @@ class KnownRequest:
         """The head that the upstream gets, with those lines."""
         if self._sent is not sent:
             line = b"%b %b HTTP/1.1" % (self.head.request.method, self.way.target)
-            self._sent, self._head_out = sent, line + sent.lines
+            self._sent, self._head_out = sent, line + sent.with_values(self.values)
         return self._head_out
+
+    def note(self, fields: Sequence[Header], rendered: list[Header], token: Secret | None) -> None:
+        """Remember what is sent: the fields before the credential was put in, and with it.
+
+        Where a field that is open does not go on as it came, nothing is remembered.
+        """
+        headers, places = self.head.request.headers, self.fields.open
+        before = [_place(headers[at], fields) for at in places]
+        after = [_place(headers[at], rendered) for at in places]
+        if None not in before and None not in after:
+            pieces = _lines_around(after, rendered)
+            self.fields.sent[self.way.route] = Sent(list(fields), before, token, pieces)
 
 
 class Sent:
-    """What went to an upstream: the fields before the credential was put in, and all as bytes."""
+    """What went to an upstream: the fields before the credential was put in, and all as bytes.
 
-    __slots__ = ("fields", "lines", "token")
-
-    def __init__(self, fields: list[Header], token: Secret | None, lines: bytes) -> None:
-        self.fields = fields
-        self.token = token
-        self.lines = lines
-
-
-class Known:
-    """What one listener remembers: requests, and fields that come with other targets, too.
-
-    Its guard has let all of them in, and decides what is done with each.
+    Where values are open, the bytes are in pieces that they stand between.
     """
 
-    __slots__ = ("fields", "guard", "requests")
+    __slots__ = ("_fields", "_pieces", "_places", "token")
 
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
-        self.fields: Memory[KnownFields] = Memory()
-        self.requests: Memory[KnownRequest] = Memory()
+    def __init__(
+        self,
+        fields: list[Header],
+        places: Sequence[int | None],
+        token: Secret | None,
+        pieces: list[bytes],
+    ) -> None:
+        self.token = token
+        self._fields = fields
+        self._places = places
+        self._pieces = pieces
 
-    def recognized(self, data: bytes, end: int) -> KnownRequest | None:
-        """A request with known fields, where it may go on; it is known from now on."""
-        start = data.find(b"\r\n")
-        fields = self.fields.get(data[start + 2 : end])
-        words = data[:start].split(b" ")
-        if fields is None or len(words) != _WORDS or words[2] != b"HTTP/1.1" or end > MAX_LINE:
-            return None
-        method, target, _ = words
-        way = self.guard.admit(fields.admission, method, target)
-        if way is None or fields.length > way.route.takes_whole:
-            return None
-        request = Request(method, target, fields.headers, "1.1", fields.length > 0)
-        known = KnownRequest(Head.plain(request, fields.length), way, fields)
-        self.requests.keep(data[:end], known)
-        return known
+    def with_values(self, values: Sequence[bytes]) -> bytes:
+        """All lines, with these values for those that are open."""
+        pieces = self._pieces
+        if not values:
+            return pieces[0]
+        parts = [part for pair in zip(pieces, values, strict=False) for part in pair]
+        parts.append(pieces[-1])
+        return b"".join(parts)
 
-    def learn(self, head: Head, data: bytes, seen: int) -> int:
-        """Remember the fields of a request that came alone and in one piece, the second time.
+    def fields(self, values: Sequence[bytes]) -> Sequence[Header]:
+        """The fields before the credential was put in, likewise."""
+        return _filled(self._fields, self._places, values) if values else self._fields
 
-        `seen` is what this gave for the request before it, on the same connection.
-        """
-        start, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + _BLANK
-        lines = data[start + 2 : end]
-        told = hash(lines)  # an idle connection should cost little
-        if told == seen:
-            self._keep(head, data, start, end)
-        return told
 
-    def _keep(self, head: Head, data: bytes, start: int, end: int) -> None:
-        request, length = head.request, head.length or 0
-        line = b"%b %b HTTP/1.1" % (request.method, request.target)
-        if not head.is_plain or len(data) != end + length or data[:start] != line:
-            return
-        admission = self.guard.admission(request.headers)
-        if admission is not None:
-            known = KnownFields(request.headers, length, admission)
-            self.fields.keep(data[start + 2 : end], known)
+def _filled(
+    fields: Sequence[Header], places: Sequence[int | None], values: Sequence[bytes]
+) -> list[Header]:
+    filled = list(fields)
+    for at, value in zip(places, values, strict=True):
+        if at is not None:
+            filled[at] = fields[at][0], value
+    return filled
+
+
+def _place(field: Header, fields: Sequence[Header]) -> int | None:
+    """Where it stands, the very same: not one that has its name and value."""
+    return next((at for at, other in enumerate(fields) if other is field), None)
+
+
+def _lines_around(places: Sequence[int | None], fields: list[Header]) -> list[bytes]:
+    """The lines of these fields, cut where the values stand that are open."""
+    pieces, line = [], b""
+    for at, (name, value) in enumerate(fields):
+        line += b"\r\n%b: " % name
+        if at in places:
+            pieces.append(line)
+            line = b""
+        else:
+            line += value
+    return [*pieces, line + b"\r\n\r\n"]

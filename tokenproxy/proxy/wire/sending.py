@@ -16,7 +16,7 @@ from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.inbound import Head
-from tokenproxy.proxy.wire.known import KnownFields, KnownRequest, Sent
+from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.outbound import AnswerHead
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.turn import Turn
@@ -170,7 +170,7 @@ class Sending(Turn, Client):
         connection = self._caller.server.pools[route.name].take()
         if connection is None:
             return False
-        self._fields = sent.fields
+        self._fields = sent.fields(known.values)
         self._connection = connection
         method, head = self.head.request.method, known.head_out(sent)
         if self._upload is not None:
@@ -179,7 +179,7 @@ class Sending(Turn, Client):
         self.deadline = self._after(self._timeouts.response_head)
         return True
 
-    def _remember(self, known: KnownFields, fields: list[Header], target: bytes) -> None:
+    def _remember(self, known: KnownRequest, fields: list[Header], target: bytes) -> None:
         """Note what is sent for these fields, where it is the same for every target and caller."""
         route, held = self._route, self._held
         is_bound = held is not None and held.dpop_key is not None
@@ -191,7 +191,7 @@ class Sending(Turn, Client):
         ):
             return
         token = None if held is None else held.token.access
-        known.sent[route] = Sent(list(self._fields), token, message_head(b"", fields))
+        known.note(self._fields, fields, token)
 
     # -- a connection ------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Sending(Turn, Client):
         """The head, and as much of the body as may go now."""
         fields, target = self._rendered or self._with_token()
         if self._known is not None:
-            self._remember(self._known.fields, fields, target)
+            self._remember(self._known, fields, target)
         expects = self._expects
         if expects:
             fields = [*fields, EXPECT]

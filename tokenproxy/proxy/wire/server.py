@@ -11,9 +11,9 @@ from tokenproxy.proxy.guard import Guard
 from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
-from tokenproxy.proxy.wire.known import Known
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch
 from tokenproxy.proxy.wire.pool import Connector, Pool
+from tokenproxy.proxy.wire.recognition import Known
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.secret import Secret
 from tokenproxy.settings.callers import CallerTimeouts
