@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need besides Python: a redis-server, which they start and end themselves, and a
-# git that can serve repositories over HTTP.
+# What the tests need besides Python: a redis-server, which they start and end themselves, a git
+# that can serve repositories over HTTP, and the programs that judge what is in deploy/.
 #
 # Where one can't be had this fails if CI=true; elsewhere it says so in one line, and the tests
 # that need it are skipped.
@@ -14,6 +14,14 @@ has_git() {
     command -v git && [ -x "$(git --exec-path)/git-http-backend" ]
 } >/dev/null
 
+has_promtool() {
+    command -v promtool
+} >/dev/null
+
+has_systemd_analyze() {
+    command -v systemd-analyze
+} >/dev/null
+
 # 101 from policy-rc.d: no package may start a service. It must not start at the next boot either.
 from_the_system() {
     [ "$(id -u)" = 0 ] && command -v apt-get || return
@@ -25,7 +33,9 @@ from_the_system() {
     apt-get --quiet --quiet update &&
         DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet install --yes \
             --no-install-recommends "$1"
-    [ "$1" != redis-server ] || { command -v systemctl && systemctl disable redis-server; }
+    case $1 in
+    redis-server | prometheus) ! command -v systemctl || systemctl disable "$1" ;;
+    esac
 } >/dev/null 2>&1
 
 # needs PACKAGE CHECK WHAT-IS-SKIPPED
@@ -39,4 +49,6 @@ needs() {
 missing=0
 needs redis-server has_redis "the tests of the Redis store"
 needs git has_git "the tests with git"
+needs prometheus has_promtool "the tests of alerts"
+needs systemd has_systemd_analyze "the tests of systemd units"
 [ "$missing" = 0 ] || [ "${CI:-}" != true ]

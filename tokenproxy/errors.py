@@ -86,6 +86,10 @@ class WorkerError(TokenproxyError):
     """Look at what the log says before it: a worker process did not come to serve."""
 
 
+class Overloaded(TokenproxyError):
+    """Allow a route more connections: all that it may have stayed in use."""
+
+
 class UpstreamFault(Enum):
     """What an upstream did wrong, as far as its callers are told."""
 

@@ -107,6 +107,13 @@ class InternalError:
 
 
 @dataclass(frozen=True, slots=True)
+class DescriptorsUsedUp:
+    """No connection is taken for the moment."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted:
     """A worker process accepts connections."""
 
@@ -171,6 +178,7 @@ Event = (
     | StoreTrouble
     | RequestServed
     | InternalError
+    | DescriptorsUsedUp
     | WorkerStarted
     | WorkerDied
     | Reloaded

@@ -1,15 +1,21 @@
 """Values that must be asked before they show themselves."""
 
 import hashlib
+from weakref import WeakValueDictionary
 
 
 class Secret:
-    """A text that no `repr`, log or traceback gives away; `.reveal()` is easy to search for."""
+    """A text that no `repr`, log or traceback gives away; `.reveal()` is easy to search for.
 
-    __slots__ = ("_value",)
+    `redaction` knows it for as long as it lives.
+    """
+
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _living[id(self)] = self
+        _count.births += 1
 
     def reveal(self) -> str:
         """The text itself."""
@@ -30,3 +36,21 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+class _Count:
+    births = 0
+
+
+_count = _Count()
+_living: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def living() -> list[Secret]:
+    """All secrets that there are."""
+    return [found for reference in _living.valuerefs() if (found := reference()) is not None]
+
+
+def births() -> int:
+    """How many there have ever been: another number says that there are others."""
+    return _count.births

@@ -120,7 +120,8 @@ def test_every_grant_keeps_its_token_alive(
     assert {name: set(statuses) for name, statuses in seen.items()} == {
         name: {200} for name in credentials
     }
-    asked = Counter(call.client_id for call in provider.token_calls())
+    answered = [call for call in provider.token_calls() if call.status is not None]
+    asked = Counter(call.client_id for call in answered)
     assert len(asked) == len(credentials)
     assert min(asked.values()) >= seconds / LIFE
     check_untroubled(provider, program)

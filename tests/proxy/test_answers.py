@@ -5,6 +5,7 @@ import pytest
 
 from tokenproxy.errors import (
     ConfigError,
+    Overloaded,
     SourceRefused,
     SourceUnavailable,
     StoreError,
@@ -15,6 +16,7 @@ from tokenproxy.proxy.answers import (
     Answer,
     ErrorCode,
     answer,
+    error_answer,
     for_error,
     options_answer,
 )
@@ -162,17 +164,6 @@ def test_options_asked_of_the_proxy_itself_gets_no_content() -> None:
     assert header(made, b"Content-Length") is None  # RFC 9110 8.6: not in a 204
 
 
-def answer_to(error: Exception) -> Answer:
-    fault = for_error(error)
-    return answer(
-        fault.code,
-        detail=fault.detail,
-        route="shop",
-        retry_after=fault.retry_after,
-        proxy_error=fault.proxy_error,
-    )
-
-
 def refused(kind: UpstreamFault) -> UpstreamError:
     return UpstreamError("marker", kind)
 
@@ -189,13 +180,16 @@ def refused(kind: UpstreamFault) -> UpstreamError:
         (refused(UpstreamFault.TLS), "upstream_tls_error", "tls_protocol_error"),
         (refused(UpstreamFault.CONNECT_TIMEOUT), "upstream_timeout", "connection_timeout"),
         (refused(UpstreamFault.RESPONSE_TIMEOUT), "upstream_timeout", "http_response_timeout"),
+        (Overloaded("marker"), "overloaded", "connection_limit_reached"),
         (ConfigError("marker"), "internal_error", "proxy_internal_error"),
         (ValueError("marker"), "internal_error", "proxy_internal_error"),
     ],
 )
 def test_every_error_has_its_code_and_none_is_shown(error: Exception, code: str, word: str) -> None:
-    made = answer_to(error)
+    made = error_answer(error, "shop")
     problem = json.loads(made.body)
+    assert made.code is not None
+    assert made.code.value == code
     assert (problem["code"], problem["route"]) == (code, "shop")
     assert header(made, b"Proxy-Status") == f"tokenproxy; error={word}".encode()
     assert problem["detail"].endswith(".")
@@ -208,5 +202,5 @@ def test_every_kind_of_upstream_fault_has_a_sentence_of_its_own() -> None:
 
 
 def test_the_issuers_wait_is_passed_on() -> None:
-    made = answer_to(SourceUnavailable("", retry_after=12.1))
+    made = error_answer(SourceUnavailable("", retry_after=12.1), "shop")
     assert header(made, b"Retry-After") == b"13"

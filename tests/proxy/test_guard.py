@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tokenproxy.proxy.answers import METHODS, ErrorCode
-from tokenproxy.proxy.guard import Denied, Guard, Listener, OptionsAsked, Preflight, Request
+from tokenproxy.proxy.guard import Guard
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.hosts import Listener
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.route import Matched, RouteTable
 from tokenproxy.secret import Secret
 from tokenproxy.settings.route import Route

@@ -8,6 +8,7 @@ from tokenproxy.proxy.target import (
     climbs,
     fault,
     is_plain,
+    named,
     normal_form,
     split,
     split_port,
@@ -194,3 +195,23 @@ def test_dot_segments_that_stay_inside_are_left_alone(rest: bytes) -> None:
 def test_a_target_of_nothing_but_percent_signs_is_read_in_linear_time() -> None:
     assert not climbs(b"/%" + b"25" * 30_000)
     assert normal_form(b"/.." * 20_000) == b"/"
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b"/items?token=s3cr3t", "/items"),
+        (b"/a@b/c?d@e", "/a@b/c"),
+        (b"http://u:s3cr3t@a.example/@me?x", "http://a.example/@me"),
+        (b"HTTP://s3cr3t@a.example", "HTTP://a.example"),
+        (b"http://u:s3cr@3t@a.example/", "http://a.example/"),
+        (b"ftp://u:s3cr3t@a.example/x", "ftp://a.example/x"),
+        (b"u:s3cr3t@a.example:443", "a.example:443"),
+        (b"http://a.example?u:s3cr3t@b", "http://a.example"),
+        (b"*", "*"),
+        (b"", ""),
+        (b"/\xff", "/\\xff"),
+    ],
+)
+def test_a_log_names_neither_query_nor_userinfo(raw: bytes, name: str) -> None:
+    assert named(raw) == name

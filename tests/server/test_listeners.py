@@ -12,7 +12,8 @@ import pytest
 from tokenproxy.config.process import Process
 from tokenproxy.errors import ListenError
 from tokenproxy.server import listeners
-from tokenproxy.server.listeners import BACKLOG, accept, bind
+from tokenproxy.server.listeners import BACKLOG, bind
+from tokenproxy.server.turns import Taking
 
 
 @contextmanager
@@ -232,9 +233,7 @@ async def test_who_only_accepts_leaves_the_file_to_whoever_bound_it(tmp_path: Pa
     path = tmp_path / "s"
     with closing(bind(f"unix:{path}")) as bound:
         with bound.sockets[0].dup() as inherited:
-            server = await accept(inherited, asyncio.Protocol)
-            server.close()
-            await server.wait_closed()
+            Taking(inherited, asyncio.Protocol, None, lambda: 0).close()
         assert connects(str(path))
     assert not path.exists()
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from tests.wire import Upstream, answer
 from tokenproxy.config.process import Log
 from tokenproxy.errors import SourceRefused
 from tokenproxy.events import (
+    DescriptorsUsedUp,
     Event,
     InternalError,
     LoginRequired,
@@ -37,7 +39,7 @@ from tokenproxy.events import (
     WorkerStarted,
 )
 from tokenproxy.secret import Secret
-from tokenproxy.server.log import LINES, ForeignLog, open_log, subscriber
+from tokenproxy.server.log import LINES, EventLog, ForeignLog, open_log, subscriber
 from tokenproxy.testing import Issuer
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -112,6 +114,12 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         "error",
         "internal_error",
         {"route": "shop", "error": "KeyError at x.py:1"},
+    ),
+    (
+        DescriptorsUsedUp("raise their number"),
+        "warning",
+        "descriptors_used_up",
+        {"error": "raise their number"},
     ),
     (WorkerStarted(0, 4711), "info", "worker_started", {"worker": 0, "pid": 4711}),
     (
@@ -213,6 +221,7 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
                 "not_persisted",
                 "store_trouble",
                 "internal_error",
+                "descriptors_used_up",
                 "worker_died",
                 "reload_failed",
             },
@@ -296,6 +305,119 @@ def test_what_others_sent_is_still_there_to_be_read() -> None:
     (line,) = lines(written(RenewalFailed("shop", HOSTILE, 1.0)))
 
     assert line["error"] == HOSTILE
+
+
+BIDI = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x61C]))
+TEXTS = ("route", "method", "path", "code", "error", "credential", "token", "signal")
+ODD = {
+    "a line break": "a\r\nb",
+    "ANSI": "\x1b[2J\x1b]0;title\x07\x9b31m",
+    "controls": "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])),
+    "separators": "\u2028\u2029\x85",
+    "bidi": BIDI,
+    "a lone surrogate": "\ud800\udfff",
+    "quotes": "\"}\\n{'",
+}
+
+
+def changed(event: Event, fields: dict[str, Any]) -> Event:
+    return replace(event, **fields)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+def test_whatever_is_said_stays_one_line_of_printable_ascii(form: Format, text: str) -> None:
+    stream = io.StringIO()
+    events = [
+        changed(event, {name: text for name in TEXTS if getattr(event, name, None) is not None})
+        for event, *_ in EVENTS
+    ]
+    with EventLog(Log(format=form, level="debug"), stream) as log:
+        for event in events:
+            log(event)
+        library = ForeignLog(lambda: log.logger)
+        library.handle(
+            logging.makeLogRecord({"msg": f"first{text.splitlines()[-1]}", "name": text})
+        )
+        library.close()
+    written = stream.getvalue()
+    assert written.count("\n") == len(events) + 1
+    assert written.isascii()
+    assert not CONTROL.search(written)
+
+
+# -- secrets, should one come that far ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("event", [SERVED, RenewalFailed("shop", "", 1.0)], ids=["access", "event"])
+def test_a_secret_that_comes_as_far_as_the_log_is_taken_out(form: Format, event: Event) -> None:
+    stream = io.StringIO()
+    held = Secret('s3cr3t/of-the-te"st')
+    said = f"/a/{held.reveal()}/{quote(held.reveal(), safe='')}"
+    place = {"path": said} if event is SERVED else {"error": said}
+    with EventLog(Log(format=form), stream) as log:
+        log(SERVED)
+        log(changed(event, place))
+    assert "of-the-te" not in stream.getvalue()
+    assert stream.getvalue().count("***") == 2
+    assert "/items" in stream.getvalue()
+
+
+# -- faults that repeat ------------------------------------------------------------------------
+
+
+FAILED = RenewalFailed("shop", "the issuer is down", 2.0)
+
+
+def test_a_fault_that_repeats_is_written_at_once_and_then_counted() -> None:
+    stream = io.StringIO()
+    with EventLog(Log(format="json"), stream, lambda: 0.0) as log:
+        for at in range(1000):
+            log(replace(FAILED, retry_in=float(at)))
+            log(SERVED)
+    told = lines(stream.getvalue())
+    faults = [(line["retry_in"], line.get("repeated")) for line in told if "retry_in" in line]
+    assert faults == [(0.0, None), (999.0, 999)]
+    assert sum(line["event"] == "request" for line in told) == 1000
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FAILED, credential="other"),
+        replace(FAILED, error="it is up, and refuses"),
+        LoginRequired("shop", "the issuer is down"),
+    ],
+    ids=["credential", "error", "event"],
+)
+def test_a_fault_of_another_kind_is_written_at_once(other: Event) -> None:
+    stream = io.StringIO()
+    log = EventLog(Log(format="json"), stream, lambda: 0.0)
+    for event in (FAILED, other, FAILED, other):
+        log(event)
+    assert len(lines(stream.getvalue())) == 2
+
+
+def test_what_is_no_fault_is_never_held_back() -> None:
+    stream = io.StringIO()
+    with EventLog(Log(format="json"), stream, lambda: 0.0) as log:
+        for _ in range(3):
+            log(TokenRejected("shop", "ba7816bf"))
+            log(REFUSED)
+    assert len(lines(stream.getvalue())) == 6
+
+
+def test_a_library_that_repeats_itself_is_counted() -> None:
+    stream = io.StringIO()
+    log = open_log(Log(format="json"), stream)
+    handler = ForeignLog(lambda: log, lambda: 0.0)
+    for number in range(100):
+        handler.handle(
+            logging.makeLogRecord({"msg": "no %s", "args": (number,), "name": "asyncio"})
+        )
+    handler.close()
+    assert [line.get("repeated") for line in lines(stream.getvalue())] == [None, 99]
 
 
 # -- a log that nobody reads -----------------------------------------------------------------

@@ -139,23 +139,51 @@ class Exhausted(socket.socket):
         return super().accept()
 
 
-async def test_without_descriptors_it_waits_and_is_told_once(
+async def test_without_descriptors_callers_wait_and_that_is_told_once(
     bound: Bound, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[str] = []
     came = asyncio.Event()
     held: set[Held] = set()
     monkeypatch.setattr(module, "RECOVERY", module.MOMENT)
-    loop = asyncio.get_running_loop()
-    usual = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: told.append(context))
     with Exhausted(fileno=bound.sockets[0].dup().detach()) as listener:
         listener.settimeout(0)
-        taking = Taking(listener, lambda: Held(held, came), Turns(memory, 0), lambda: len(held))
+        taking = Taking(
+            listener,
+            lambda: Held(held, came),
+            Turns(memory, 0),
+            lambda: len(held),
+            short=lambda: told.append("short"),
+        )
         with called(bound):
             await came.wait()
         taking.close()
-    loop.set_exception_handler(usual)
-    assert [context["message"] for context in told] == ["accept: out of resources"]
+    assert told == ["short"]
+    for one in held:
+        one.transport.close()
+
+
+async def test_descriptors_are_left_for_other_things_than_callers(
+    bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    came = asyncio.Event()
+    held: set[Held] = set()
+    monkeypatch.setattr(module, "for_callers", lambda: 0)  # all that are left are for others
+    monkeypatch.setattr(module, "RECOVERY", 60.0)
+    taking = Taking(
+        bound.sockets[0],
+        lambda: Held(held, came),
+        None,
+        lambda: len(held),
+        short=lambda: told.append("short"),
+    )
+    with called(bound), called(bound):
+        await came.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(held) == 1
+    taking.close()
+    assert told == ["short"]
     for one in held:
         one.transport.close()

@@ -15,6 +15,7 @@ from tokenproxy.config.model import Config
 from tokenproxy.config.process import address_of
 from tokenproxy.errors import ConfigError, SourceRefused, SourceUnavailable
 from tokenproxy.proxy.route import RouteTable
+from tokenproxy.redaction import redact
 from tokenproxy.runtime import Runtime
 from tokenproxy.tokens.keeper import Keeper
 
@@ -72,7 +73,7 @@ async def _try(name: str, keeper: Keeper) -> Outcome:
     try:
         held = await keeper.get()
     except (SourceRefused, SourceUnavailable) as error:
-        out.print(f"  [red]{escape(name)}: no token:[/] {escape(str(error))}")
+        out.print(f"  [red]{escape(name)}: no token:[/] {escape(redact(str(error)))}")
         return error
     out.print(f"  [green]{escape(name)}: has a token[/], {good_for(held.token.expires_at)}")
     return None

@@ -1,11 +1,13 @@
 """The config that a verb works on: named, or found where it usually is."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tokenproxy.cli.output import warn
+from tokenproxy.config.confidential import known
 from tokenproxy.config.load import Loaded, find_config, load_config
 from tokenproxy.environment import variables
 
@@ -20,12 +22,15 @@ ConfigOption = Annotated[
     ),
 ]
 
+_known = ExitStack()  # until this process ends: its last error may be about a secret of the config
+
 
 def load(path: Path | None) -> tuple[Path, Loaded]:
     """Load the config with the places of all that is in it. Raises ConfigError."""
     environment = variables()
     found = path if path is not None else find_config(environment, Path.cwd())
     loaded = load_config(found, environment=environment)
+    _known.enter_context(known(loaded.config))
     for warning in loaded.warnings:
         warn(str(warning))
     return found, loaded

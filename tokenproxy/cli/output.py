@@ -13,6 +13,7 @@ from contextlib import suppress
 from rich.console import Console
 
 from tokenproxy.errors import TokenproxyError
+from tokenproxy.redaction import redact
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -90,11 +91,11 @@ def complain(sentence: str) -> None:
     """One error."""
     with suppress(OSError):
         err.print("error:", style="bold red", end=" ")
-        err.print(sentence, markup=False)
+        err.print(redact(sentence), markup=False)
 
 
 def warn(sentence: str) -> None:
     """Something that stops nothing."""
     with suppress(OSError):
         err.print("warning:", style="bold yellow", end=" ")
-        err.print(sentence, markup=False)
+        err.print(redact(sentence), markup=False)

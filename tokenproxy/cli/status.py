@@ -13,6 +13,7 @@ from tokenproxy.cli.credential import opened, stored
 from tokenproxy.cli.output import out, say
 from tokenproxy.cli.times import ago, good_for
 from tokenproxy.config.load import Loaded
+from tokenproxy.redaction import redact
 from tokenproxy.tokens.slot import State
 from tokenproxy.tokens.status import Status
 
@@ -58,7 +59,7 @@ def _fields(status: Status) -> dict[str, object]:
         "not_persisted": status.not_persisted,
         "expires_at": status.expires_at,
         "last_renewal": status.last_renewal,
-        "last_error": status.last_error,
+        "last_error": None if status.last_error is None else redact(status.last_error),
     }
 
 
@@ -73,7 +74,7 @@ def _table(statuses: dict[str, Status]) -> Table:
             f"[{STYLES[status.state]}]{status.state.value}[/]",
             good_for(status.expires_at) if has_token else _without_token(status),
             ago(status.last_renewal),
-            escape(status.last_error or "-"),
+            escape(redact(status.last_error or "-")),
         )
     return table
 

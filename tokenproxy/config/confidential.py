@@ -1,9 +1,12 @@
 """What a config holds that nobody else should see."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
+
+from tokenproxy.secret import Secret
 
 SHORTEST = 4  # characters: what is shorter is also the value of variables that are no secret
 
@@ -33,3 +36,11 @@ def without_secrets(environment: Mapping[str, str], config: Any) -> dict[str, st
     """
     secret = {text for text in secrets_of(config) if len(text) >= SHORTEST}
     return {name: value for name, value in environment.items() if value not in secret}
+
+
+@contextmanager
+def known(config: Any) -> Iterator[None]:
+    """In here what is written is searched for the secrets of the config, too."""
+    secrets = [Secret(text) for text in secrets_of(config)]
+    yield
+    secrets.clear()

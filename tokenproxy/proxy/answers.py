@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Self
 
 from tokenproxy.errors import (
+    Overloaded,
     SourceRefused,
     SourceUnavailable,
     StoreError,
@@ -28,6 +29,9 @@ _CHALLENGE = (b"WWW-Authenticate", b'Basic realm="tokenproxy", Bearer realm="tok
 
 _SHORTEST_WAIT = 1  # seconds; Retry-After is whole (RFC 9110 10.2.3), and 0 would ask for a spin
 _LONGEST_WAIT = 300  # seconds; what an issuer asks beyond that is not for callers to sit out
+
+BROKE_OFF = "The request's body broke off, or is framed badly."
+CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
 
 
 class ErrorCode(Enum):
@@ -89,12 +93,13 @@ _DEFAULT_WAIT = {ErrorCode.TOKEN_UNAVAILABLE: 5.0, ErrorCode.OVERLOADED: 1.0}
 class Answer:
     """One answer, ready to be sent; to a HEAD request without its body, the headers as they are.
 
-    `close`: the connection ends after it.
+    `code` is None where nothing is wrong. `close`: the connection ends after it.
     """
 
     status: int
     headers: list[Header]
     body: bytes
+    code: ErrorCode | None = None
     close: bool = False
 
 
@@ -143,7 +148,7 @@ def answer(
     wait = _DEFAULT_WAIT.get(code) if retry_after is None else retry_after
     if wait is not None:
         headers.append((b"Retry-After", b"%d" % _whole_seconds(wait)))
-    return Answer(code.status, headers, body, close)
+    return Answer(code.status, headers, body, code, close)
 
 
 def options_answer() -> Answer:
@@ -154,6 +159,18 @@ def options_answer() -> Answer:
 def preflight_answer(fields: Sequence[Header]) -> Answer:
     """The answer to a preflight (WHATWG Fetch 4.8)."""
     return Answer(204, list(fields), b"")
+
+
+def error_answer(error: Exception, route: str | None) -> Answer:
+    """What a caller is told of an error that their request to a route has met."""
+    fault = for_error(error)
+    return answer(
+        fault.code,
+        detail=fault.detail,
+        route=route,
+        retry_after=fault.retry_after,
+        proxy_error=fault.proxy_error,
+    )
 
 
 def for_error(error: Exception) -> Fault:
@@ -167,6 +184,8 @@ def for_error(error: Exception) -> Fault:
             return Fault(ErrorCode.TOKEN_UNAVAILABLE, _NO_TOKEN)
         case UpstreamError():
             return _upstream(error.kind)
+        case Overloaded():
+            return _FULL
         case _:
             return _INTERNAL
 
@@ -176,6 +195,7 @@ _REFUSED = Fault(
     ErrorCode.LOGIN_REQUIRED,
     "The issuer refuses this route's credential: a person must sign in again or mend the config.",
 )
+_FULL = Fault(ErrorCode.OVERLOADED, "All connections that this route may have are in use.")
 _INTERNAL = Fault(
     ErrorCode.INTERNAL_ERROR, "The proxy has failed on this request; its log tells more."
 )

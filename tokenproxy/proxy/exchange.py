@@ -15,17 +15,19 @@ from tokenproxy.errors import SourceUnavailable, TokenproxyError
 from tokenproxy.events import InternalError, RequestServed
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import (
+    BROKE_OFF,
+    CALLER_LEFT,
     Answer,
     ErrorCode,
     answer,
-    for_error,
+    error_answer,
     options_answer,
     preflight_answer,
 )
 from tokenproxy.proxy.body import Body
 from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.cors import share
-from tokenproxy.proxy.guard import Denied, Guard, OptionsAsked, Preflight, Request
+from tokenproxy.proxy.guard import Guard
 from tokenproxy.proxy.handover import Tunnels
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
@@ -33,15 +35,14 @@ from tokenproxy.proxy.inbound import CallerBody, Own, Verbatim, expects_continue
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
 from tokenproxy.proxy.outbound import beginning, send
 from tokenproxy.proxy.parts import Parts, TokenKeeper
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.route import CompiledRoute, Matched
-from tokenproxy.proxy.target import split
+from tokenproxy.proxy.target import named
 from tokenproxy.proxy.transport import SWITCHING_PROTOCOLS, Connection, Message
 from tokenproxy.proxy.verdict import Step, decide
 from tokenproxy.tokens.slot import Held
 
-BROKE_OFF = "The request's body broke off, or is framed badly."
 WEBSOCKET = "websocket"  # the one protocol behind whose handshake aiohttp's parser stops
-CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
 
 
 @dataclass(slots=True)
@@ -346,35 +347,20 @@ class Exchange:
 
     def _deny(self, denied: Denied) -> web.StreamResponse:
         self._route_name, self._shared = denied.route, denied.shared
-        own = answer(
-            denied.code,
-            detail=denied.detail,
-            route=denied.route,
-            allow=denied.allow,
-            close=denied.close,
-        )
-        return self._own(own, denied.code)
+        return self._own(denied.answer())
 
     def _fail(self, error: Exception) -> web.StreamResponse:
         if self._body is not None and self._body.broke_off:
             own = answer(
                 ErrorCode.BAD_REQUEST, detail=BROKE_OFF, route=self._route_name, close=True
             )
-            return self._own(own, ErrorCode.BAD_REQUEST)
-        fault = for_error(error)
-        own = answer(
-            fault.code,
-            detail=fault.detail,
-            route=self._route_name,
-            retry_after=fault.retry_after,
-            proxy_error=fault.proxy_error,
-        )
-        return self._own(own, fault.code)
+            return self._own(own)
+        return self._own(error_answer(error, self._route_name))
 
-    def _own(self, own: Answer, code: ErrorCode | None = None) -> web.StreamResponse:
+    def _own(self, own: Answer) -> web.StreamResponse:
         self._status = own.status
         self._bytes_out = len(own.body)
-        self._code = code.value if code is not None else None
+        self._code = own.code.value if own.code is not None else None
         if self._shared:
             share(own.headers, self._shared)
         response = Own(own)
@@ -396,7 +382,7 @@ class Exchange:
         return RequestServed(
             route=self._route_name or "",
             method=self._request.method,
-            path=split(self._target)[0].decode("ascii", "backslashreplace"),
+            path=named(self._target),
             status=self._status,
             seconds=seconds,
             bytes_in=self._body.bytes_in if self._body is not None else self._bytes_in,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import chain
 
 from tokenproxy.proxy.answers import ErrorCode
-from tokenproxy.proxy.guard import Denied
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.request import Denied
 
 MAX_HEAD = 64 << 10  # a request line and all fields; browsers and clients stay far below
 

@@ -20,102 +20,35 @@ A station is a function that gives a `Denied`, or None to let the request pass. 
 a route's own settings call for come last, since they need the route. From the Origin on, a page
 that may ask is told why it is refused.
 
-**Host.** Compared exactly and in full; only case does not count. No trailing dot, no
-userinfo, no other spelling of an address. The names that the operator has listed (a route's
-`host`, `allowed_hosts`) are good on every port unless they name one, since a port may be mapped
-on the way here. The names that everybody has (`localhost`, the addresses) need the port too.
-
 **Origin.** "This proxy" is the request's own Host under the listener's scheme, not any name
 that the proxy has: to a browser http://other.localhost:8080 is another site than
 http://localhost:8080, and a page that some route serves under the one has no business with
 the other. Host has been checked by then, so a rebound name cannot vouch for itself.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenproxy.proxy.answers import METHODS, ErrorCode
 from tokenproxy.proxy.client_key import ClientKey, Presented
 from tokenproxy.proxy.cors import Cors, is_preflight, preflight_fields
 from tokenproxy.proxy.headers import Header, NameTable, nominated
+from tokenproxy.proxy.hosts import FOREIGN_HOST, Hosts, Listener
 from tokenproxy.proxy.limits import Limits
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight, Request, Verdict
 from tokenproxy.proxy.route import Bad, CompiledRoute, Matched, NoRoute, RouteTable
-from tokenproxy.proxy.target import Absolute, absolute, split, split_port
+from tokenproxy.proxy.target import Absolute, absolute, split
 from tokenproxy.secret import Secret
-from tokenproxy.settings.access import DEFAULT_PORTS, Requests
+from tokenproxy.settings.access import Requests
 
 _USUAL_METHODS = frozenset(METHODS.split(b", "))
 _REFUSED_METHODS = frozenset({b"CONNECT", b"PRI", b"TRACE", b"TRACK"})
 _SAFE_METHODS = frozenset({b"GET", b"HEAD"})
 _ELSEWHERE = frozenset({b"cross-site", b"same-site"})
 
-# RFC 3986 3.2.2 and 3.2.3: all that a host and port are made of. `@` is not: RFC 9110 4.2.4
-# has userinfo treated as an error.
-_HOST_CHARS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:[]"
-_LABEL_CHARS = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
-
-_WATCHED = frozenset({b"connection", b"host", b"origin", b"sec-fetch-site", b"upgrade"})
+WATCHED = frozenset({b"connection", b"host", b"origin", b"sec-fetch-site", b"upgrade"})
 
 Watched = dict[bytes, list[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Where a request came in: host (an address without brackets, or a name) and port.
-
-    A listener without addresses is a unix socket.
-    """
-
-    addresses: tuple[tuple[str, int], ...]
-    scheme: str = "http"
-
-    @property
-    def is_unix(self) -> bool:
-        """Whether callers come by a file, where no Host can be wrong."""
-        return not self.addresses
-
-
-@dataclass(slots=True)
-class Request:
-    """A request's head, as it came. `version` is "1.0" or "1.1"."""
-
-    method: bytes
-    target: bytes
-    headers: Sequence[Header]
-    version: str
-    has_body: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The request goes nowhere. `close`: neither does another one on its connection.
-
-    `allow` is the value of an Allow field; `route` is a name, once one has been chosen, and
-    `shared` what the answer tells a page of another site.
-    """
-
-    code: ErrorCode
-    detail: str
-    close: bool = False
-    allow: bytes | None = None
-    route: str | None = None
-    shared: Sequence[Header] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OptionsAsked:
-    """`OPTIONS *`, which is answered here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """A browser asks what a page may send, and is answered here, with these fields."""
-
-    fields: Sequence[Header]
-    route: str
-
-
-Verdict = Matched | Denied | OptionsAsked | Preflight
 
 
 class Admission:
@@ -150,7 +83,7 @@ class Guard:
         self._table = table
         self.scheme = listener.scheme
         self._key = None if client_key is None else ClientKey(client_key)
-        self._hosts = _Hosts(listener, named)
+        self._hosts = Hosts(listener, named)
         self._origin_prefix = listener.scheme.encode() + b"://"
 
     def judge(self, request: Request) -> Verdict:
@@ -186,7 +119,7 @@ class Guard:
             return way
         return self._key_refusal(way, request.headers) or _refused_by_route(way, request) or way
 
-    def admission(self, headers: Sequence[Header]) -> "Admission | None":
+    def admission(self, headers: Sequence[Header]) -> Admission | None:
         """What these fields let any request in HTTP/1.1 do that comes with them and no body.
 
         None where there is more to know of such a request than its method and its target.
@@ -203,7 +136,7 @@ class Guard:
             key=None if self._key is None else self._key.presented(headers),
         )
 
-    def admit(self, admission: "Admission", method: bytes, target: bytes) -> Matched | None:
+    def admit(self, admission: Admission, method: bytes, target: bytes) -> Matched | None:
         """The way of a request in origin-form; None where `judge` has to look at it."""
         if not (admission.safe if method in _SAFE_METHODS else admission.unsafe):
             return None
@@ -231,7 +164,7 @@ class Guard:
         if form is None:
             return None
         if form.scheme + b"://" != self._origin_prefix:
-            return _FOREIGN_HOST
+            return FOREIGN_HOST
         return self._hosts.refusal(form.authority)
 
     def _page(
@@ -267,57 +200,8 @@ class Guard:
         return origins[0] == own or origins[0] == own.removesuffix(self._hosts.default_port)
 
 
-class _Hosts:
-    """Which Host values are ours."""
-
-    __slots__ = ("_any", "_exact", "_named", "_ports", "_unchecked", "default_port")
-
-    def __init__(self, listener: Listener, named: Iterable[bytes]) -> None:
-        default = DEFAULT_PORTS[listener.scheme]
-        ports = {port for _, port in listener.addresses}
-        names = {b"localhost", b"127.0.0.1", b"[::1]"}
-        names |= {_bracketed(host) for host, _ in listener.addresses}
-        self.default_port = b":%d" % default
-        self._named = frozenset(named)
-        self._any = b"*" in self._named
-        self._unchecked = listener.is_unix
-        self._ports = {b"%d" % port for port in ports}
-        self._exact = {b"%b:%b" % (name, port) for name in names for port in self._ports}
-        if default in ports:
-            self._exact |= names
-
-    def refusal(self, host: bytes) -> Denied | None:
-        """None for a Host value that is ours, in any case (RFC 9110 4.2.3)."""
-        if host in self._exact or self._unchecked:
-            return None
-        if not host or host.translate(None, _HOST_CHARS):
-            return _MALFORMED_HOST
-        host = host.lower()
-        if self._any or host in self._exact or host in self._named:
-            return None
-        name, port = split_port(host)
-        if name in self._named or self._is_localhost(name, port):
-            return None
-        return _FOREIGN_HOST
-
-    def _is_localhost(self, name: bytes, port: bytes | None) -> bool:
-        labels = name.removesuffix(b".localhost")
-        return (
-            labels != name
-            and not labels.translate(None, _LABEL_CHARS)
-            and all(labels.split(b"."))
-            and (port or self.default_port[1:]) in self._ports
-        )
-
-
-def _bracketed(host: str) -> bytes:
-    """As it stands in a Host; a zone (RFC 4007) is no business of the other side's."""
-    host = host.partition("%")[0]
-    return (f"[{host}]" if ":" in host else host).lower().encode()
-
-
 def _watched_name(name: bytes) -> bytes | None:
-    return name if name in _WATCHED else None
+    return name if name in WATCHED else None
 
 
 _WATCHED_NAMES = NameTable(_watched_name)
@@ -347,7 +231,7 @@ def _method(method: bytes) -> Denied | None:
     """In any case: a method's case counts (RFC 9110 9.1), but not to every server."""
     if method in _USUAL_METHODS or method.upper() not in _REFUSED_METHODS:
         return None
-    return _REFUSED_METHOD
+    return REFUSED_METHOD
 
 
 def _preflight(way: Matched, headers: Sequence[Header]) -> Preflight:
@@ -405,7 +289,7 @@ def _refusal(way: NoRoute | Bad) -> Denied:
 UPGRADE_WITH_BODY = Denied(
     ErrorCode.BAD_REQUEST, "A request to switch protocols may not have a body.", close=True
 )
-_REFUSED_METHOD = Denied(
+REFUSED_METHOD = Denied(
     ErrorCode.METHOD_NOT_ALLOWED,
     "This method is not for a proxy of this kind.",
     close=True,
@@ -413,11 +297,6 @@ _REFUSED_METHOD = Denied(
 )
 _NO_HOST = Denied(ErrorCode.BAD_REQUEST, "The request has no Host.", close=True)
 _SEVERAL_HOSTS = Denied(ErrorCode.BAD_REQUEST, "The request has more than one Host.", close=True)
-_MALFORMED_HOST = Denied(ErrorCode.BAD_REQUEST, "The request's Host is malformed.", close=True)
-_FOREIGN_HOST = Denied(
-    ErrorCode.HOST_NOT_ALLOWED,
-    "The proxy does not answer to this Host: use its own address, or name it in 'allowed_hosts'.",
-)
 _NO_ROUTE = Denied(ErrorCode.NO_ROUTE, "No route has this host and path.")
 _NO_LIMITS = Limits(Requests(), Requests())
 _ROUTES_METHOD = "The route lets no request with this method through."

@@ -8,8 +8,9 @@ import math
 from aiohttp import web
 
 from tokenproxy.proxy.exchange import Exchange
-from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.guard import Guard
 from tokenproxy.proxy.handover import Tunnels
+from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.secret import Secret
 

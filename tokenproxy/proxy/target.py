@@ -47,6 +47,16 @@ def absolute(raw: bytes) -> Absolute | None:
     return Absolute(scheme.lower(), rest[:end], target)
 
 
+def named(raw: bytes) -> str:
+    """A target as a log names it: without its query, and without userinfo (RFC 3986 3.2.1)."""
+    path = raw.partition(b"?")[0]
+    if path[:1] != b"/":
+        scheme, mark, rest = path.partition(b"://") if b"://" in path else (b"", b"", path)
+        authority, slash, after = rest.partition(b"/")
+        path = scheme + mark + authority.rpartition(b"@")[2] + slash + after
+    return path.decode("ascii", "backslashreplace")
+
+
 def split_port(authority: bytes) -> tuple[bytes, bytes | None]:
     """Host and port of `host`, `host:port` or `[v6]:port`.
 

@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import TextIO
 
 from tokenproxy.events import RequestServed
+from tokenproxy.redaction import redact
 
 HELD = 0.05
 MOST = 128  # lines that are held
@@ -32,12 +33,13 @@ class Quotes(dict[str, str]):
 class AccessLog:
     """Writes an access line for each request to `stream`; `now` is the wall clock, in seconds."""
 
-    __slots__ = ("_held", "_now", "_quotes", "_second", "_stamp", "_stream", "_timer")
+    __slots__ = ("_held", "_now", "_quotes", "_said", "_second", "_stamp", "_stream", "_timer")
 
     def __init__(self, stream: TextIO, now: Callable[[], float]) -> None:
         self._stream = stream
         self._now = now
         self._held: list[str] = []
+        self._said: list[str] = []  # what others have said in those lines
         self._timer: asyncio.TimerHandle | None = None
         self._quotes = Quotes()
         self._second = -1
@@ -46,6 +48,9 @@ class AccessLog:
     def served(self, event: RequestServed) -> None:
         """Write the line of a request, soon."""
         self._held.append(self._line(event))
+        self._said.append(event.path)
+        if event.error is not None:
+            self._said.append(event.error)
         if len(self._held) >= MOST:
             self.flush()
         elif self._timer is None:
@@ -66,7 +71,10 @@ class AccessLog:
             self._timer = None
         if self._held:
             lines = "".join(self._held)
+            if redact.finds("\n".join(self._said)):  # once for all: to look costs the same
+                lines = redact(lines)
             self._held.clear()
+            self._said.clear()
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write(lines)
                 self._stream.flush()

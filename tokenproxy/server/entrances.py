@@ -9,11 +9,11 @@ what it has sent would be lost otherwise.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from tokenproxy.server.listeners import Bound, Place, accept, handshakes, place_of
+from tokenproxy.server.listeners import Bound, Place, handshakes, place_of
 from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, spawn
 
@@ -34,13 +34,6 @@ class Speech:
         return handshakes(self.tls, self.patience)
 
 
-class Server(Protocol):
-    """What takes connections from one socket."""
-
-    def close(self) -> None:
-        """Take no more."""
-
-
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """A socket, and what takes connections from it."""
@@ -48,83 +41,71 @@ class Entrance:
     place: Place
     speech: Speech
     socket: socket.socket  # of our own: the queue lives while it is open
-    server: Server
+    taking: Taking
 
 
 class Entrances:
     """All of them, for the factory of protocols that `front` gives at the moment.
 
-    `connections` tells how many we have; `turns` where others take from the same sockets.
+    `connections` tells how many we have; `turns` where others take from the same sockets; `short`
+    is called where there are no descriptors for more.
     """
 
     def __init__(
         self,
         front: Callable[[], Factory],
         connections: Callable[[], int],
-        turns: Turns | None = None,
+        turns: Turns | None,
+        short: Callable[[], None],
     ) -> None:
         self._front = front
         self._connections = connections
         self._turns = turns
+        self._short = short
         self._open: list[Entrance] = []
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
 
-    async def change(self, listeners: Sequence[tuple[Bound, Speech]]) -> None:
+    def change(self, listeners: Sequence[tuple[Bound, Speech]]) -> None:
         """Take connections from these sockets, and from no others; or from those as before."""
-        wanted = [(one, speech) for bound, speech in listeners for one in bound.sockets]
         known = {(each.place, each.speech.terms): each for each in self._open}
-        made: list[Entrance] = []
-        kept: list[Entrance] = []
-        try:
-            for one, speech in wanted:
+        before, self._open = self._open, []
+        for bound, speech in listeners:
+            for one in bound.sockets:
                 same = known.get((place_of(one.getsockname()), speech.terms))
-                if same is None:
-                    made.append(await self._opened(one, speech))
-                else:
-                    kept.append(same)
-        except BaseException:
-            self._close(made)
-            raise
-        gone = [each for each in self._open if each not in kept]
-        self._open = kept + made
+                self._open.append(same or self._opened(one, speech))
         places = {each.place for each in self._open}
-        self._close(gone, lets_in=[each for each in gone if each.place not in places])
+        for each in before:
+            if each not in self._open:
+                self._close(each, lets_in=each.place not in places)
         if self._turns is not None:
             self._turns.is_ours(self._connections())
 
-    async def _opened(self, listener: socket.socket, speech: Speech) -> Entrance:
-        ours, place = listener.dup(), place_of(listener.getsockname())
-        try:
-            if self._turns is None:
-                server: Server = await accept(listener.dup(), self._made, speech.told())
-            else:
-                server = self._taking(ours, speech, self._turns)
-        except BaseException:
-            ours.close()
-            raise
-        return Entrance(place, speech, ours, server)
-
-    def _taking(self, ours: socket.socket, speech: Speech, turns: Turns) -> Taking:
-        return Taking(ours, self._made, turns, self._connections, speech.told())
+    def _opened(self, listener: socket.socket, speech: Speech) -> Entrance:
+        ours = listener.dup()
+        taking = Taking(
+            ours, self._made, self._turns, self._connections, speech.told(), short=self._short
+        )
+        return Entrance(place_of(listener.getsockname()), speech, ours, taking)
 
     def _made(self) -> asyncio.BaseProtocol:
         return self._front()()
 
-    def _close(self, entrances: Iterable[Entrance], lets_in: Sequence[Entrance] = ()) -> None:
-        """Take no more; from some of them those who wait already are let in."""
-        for each in entrances:
-            each.server.close()
-            if each in lets_in:
-                self._let_in(each)
-            each.socket.close()
+    def _close(self, entrance: Entrance, *, lets_in: bool) -> None:
+        """Take no more from it; those who wait already may be let in."""
+        entrance.taking.close()
+        self._connecting |= entrance.taking.connecting
+        if lets_in:
+            self._let_in(entrance)
+        entrance.socket.close()
 
     async def close(self, patience: float) -> None:
         """Take no more, but those who wait already; `patience` is for their handshakes."""
         gone, self._open = self._open, []
-        self._close(gone, lets_in=gone)
-        if self._welcoming:
-            await asyncio.wait(self._welcoming, timeout=patience)
-        await cancelled(*self._welcoming)
+        for each in gone:
+            self._close(each, lets_in=True)
+        if self._connecting:
+            await asyncio.wait(self._connecting, timeout=patience)
+        await cancelled(*self._connecting)
 
     def _let_in(self, entrance: Entrance) -> None:
         factory = self._front()
@@ -135,8 +116,8 @@ class Entrances:
                 return
             connection.settimeout(0)
             welcoming = spawn(_welcome(factory, connection, entrance.speech), name="let in")
-            self._welcoming.add(welcoming)
-            welcoming.add_done_callback(self._welcoming.discard)
+            self._connecting.add(welcoming)
+            welcoming.add_done_callback(self._connecting.discard)
 
 
 async def _welcome(factory: Factory, connection: socket.socket, speech: Speech) -> None:

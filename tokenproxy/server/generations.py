@@ -18,8 +18,10 @@ from typing import Protocol, Self
 from tokenproxy.clock import Moment
 from tokenproxy.config.model import Config
 from tokenproxy.config.process import AnyListener
+from tokenproxy.events import DescriptorsUsedUp
 from tokenproxy.proxy.wire.server import LAST_CALL, Wire
 from tokenproxy.runtime import Runtime, World
+from tokenproxy.server.descriptors import limit, make_room
 from tokenproxy.server.doors import doors, stays
 from tokenproxy.server.entrances import PLAIN, Entrances, Factory, Speech
 from tokenproxy.server.listeners import Bound
@@ -27,6 +29,10 @@ from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens.namedfiles import contents
 
+NO_ROOM = (
+    "callers wait, since nearly all of {} file descriptors are in use: raise their number with "
+    "'ulimit -n', or lower 'max_connections'"
+)
 LAST_MOMENT = 0.5  # seconds for requests that were cut off to notice
 
 
@@ -101,7 +107,7 @@ class Generations:
         self._addresses = addresses
         self._current: Generation | None = None
         self._ending: dict[asyncio.Task[None], Generation] = {}
-        self._entrances = Entrances(self._front, self._connections, turns)
+        self._entrances = Entrances(self._front, self._connections, turns, self._short)
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,6 +146,9 @@ class Generations:
         """The one in force."""
         return self._serving.config
 
+    def _short(self) -> None:
+        self._world.observe(DescriptorsUsedUp(NO_ROOM.format(limit())))
+
     # -- another config ------------------------------------------------------------------------
 
     async def change(self, config: Config) -> list[Bound]:
@@ -154,7 +163,7 @@ class Generations:
         async with contextlib.AsyncExitStack() as undo:
             after = await self._begun(config, undo)
             self._current = before or after
-            await self._entrances.change(after.speech())
+            self._entrances.change(after.speech())
             undo.pop_all()
         known: set[str] = set()
         if before is not None:
@@ -166,6 +175,7 @@ class Generations:
 
     async def _begun(self, config: Config, undo: contextlib.AsyncExitStack) -> Generation:
         """All of it but the connections; `undo` gives it back."""
+        make_room(config.max_connections)
         before = self._current
         heir_of = None if before is None else before.runtime
         runtime = Runtime(config, self._world, close_grace=0, heir_of=heir_of)

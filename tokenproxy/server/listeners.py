@@ -1,13 +1,11 @@
 """Sockets to listen on: addresses and unix sockets, bound before anything starts."""
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 import ssl
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,23 +75,6 @@ class File:
         with contextlib.suppress(OSError):
             if File.at(self.path) == self:
                 Path(self.path).unlink()
-
-
-async def accept(
-    listener: socket.socket,
-    protocol: Callable[[], asyncio.BaseProtocol],
-    speaking: Mapping[str, Any] = NO_TLS,
-) -> asyncio.Server:
-    """Take connections from a bound socket; a unix socket's file stays whoever made it's."""
-    loop = asyncio.get_running_loop()
-    create: Callable[..., Any] = loop.create_server
-    more = dict(speaking)
-    if listener.family == socket.AF_UNIX:
-        create = loop.create_unix_server
-        if sys.version_info >= (3, 13):
-            more["cleanup_socket"] = False
-    server: asyncio.Server = await create(protocol, sock=listener, backlog=BACKLOG, **more)
-    return server
 
 
 def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:

@@ -8,15 +8,16 @@ import contextlib
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal, Self, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from tokenproxy.clock import wall_time
+from tokenproxy.clock import steady_time, wall_time
 from tokenproxy.config.process import Log
 from tokenproxy.events import (
+    DescriptorsUsedUp,
     Event,
     InternalError,
     LoginRequired,
@@ -36,7 +37,9 @@ from tokenproxy.events import (
     WorkerDied,
     WorkerStarted,
 )
+from tokenproxy.redaction import redact
 from tokenproxy.server.access import AccessLog
+from tokenproxy.server.faults import Faults
 
 MILLISECONDS = 1000
 
@@ -64,8 +67,13 @@ def _processors(form: str, stream: TextIO) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=form == "json"),
     ]
     if form == "json":
-        return [*shared, structlog.processors.JSONRenderer()]
-    return [*shared, _escape, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        return [*shared, structlog.processors.JSONRenderer(), _redacted]
+    return [*shared, _escape, structlog.dev.ConsoleRenderer(colors=stream.isatty()), _redacted]
+
+
+def _redacted(logger: Any, method: str, line: Any) -> str:
+    del logger, method
+    return redact(str(line))
 
 
 def _escape(
@@ -90,6 +98,7 @@ LINES: dict[type[Event], tuple[int, str]] = {
     Persisted: (logging.INFO, "persisted"),
     StoreTrouble: (logging.WARNING, "store_trouble"),
     InternalError: (logging.ERROR, "internal_error"),
+    DescriptorsUsedUp: (logging.WARNING, "descriptors_used_up"),
     WorkerStarted: (logging.INFO, "worker_started"),
     WorkerDied: (logging.ERROR, "worker_died"),
     Reloaded: (logging.INFO, "reloaded"),
@@ -103,12 +112,27 @@ def subscriber(log: FilteringBoundLogger) -> Observe:
     """What writes each event to `log`; a log that nobody reads any more stops nothing."""
 
     def write(event: Event) -> None:
-        level, name = LINES[type(event)]
-        if log.is_enabled_for(level):
-            with contextlib.suppress(OSError, ValueError):
-                log.log(level, name, **_fields(event))
+        _write(log, event)
 
     return write
+
+
+def _write(log: FilteringBoundLogger, event: Event, repeated: int | None = None) -> None:
+    level, name = LINES[type(event)]
+    if log.is_enabled_for(level):
+        with contextlib.suppress(OSError, ValueError):
+            log.log(level, name, **_fields(event), **_count(repeated))
+
+
+def _count(repeated: int | None) -> dict[str, int]:
+    """How many faults a line stands for, where it may be more than one."""
+    return {} if repeated is None else {"repeated": repeated}
+
+
+def _kind(event: Event) -> Hashable:
+    """What two events have in common of which one is a repeat: all but what is measured."""
+    values = (getattr(event, field.name) for field in dataclasses.fields(event))
+    return type(event), *(value for value in values if not isinstance(value, float))
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -130,12 +154,16 @@ def _fields(event: Event) -> dict[str, Any]:
 class EventLog:
     """Observes: writes each event to `stream`, the lines of requests by hand where that can be.
 
-    `logger` is for all that is no event. Leaving it as a context writes what is still held.
+    Faults that repeat are written once in an interval, by `now`, the steady clock. `logger` is
+    for all that is no event. Leaving it as a context writes what is still held.
     """
 
-    def __init__(self, settings: Log, stream: TextIO) -> None:
+    def __init__(
+        self, settings: Log, stream: TextIO, now: Callable[[], float] = steady_time
+    ) -> None:
         self._stream = stream
         self._access: AccessLog | None = None
+        self._faults: Faults[Event] = Faults(self._write, now)
         self.change(settings)
 
     def change(self, settings: Log) -> None:
@@ -143,48 +171,65 @@ class EventLog:
         if self._access is not None:
             self._access.flush()
         self.logger = open_log(settings, self._stream)
-        self._write = subscriber(self.logger)
         is_json = _format(settings.format, self._stream) == "json"
         is_told = self.logger.is_enabled_for(LINES[RequestServed][0])
         self._access = AccessLog(self._stream, wall_time) if is_json and is_told else None
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
-        access = self._access
-        if access is None:
-            self._write(event)
-        elif type(event) is RequestServed:
-            access.served(event)
+        if type(event) is RequestServed and self._access is not None:
+            self._access.served(event)
+        elif LINES[type(event)][0] >= logging.WARNING:
+            self._faults.came(_kind(event), event)
         else:
-            access.flush()
             self._write(event)
+
+    def _write(self, event: Event, repeated: int | None = None) -> None:
+        if self._access is not None:
+            self._access.flush()
+        _write(self.logger, event, repeated)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._faults.end()
         if self._access is not None:
             self._access.flush()
+
+
+Foreign = tuple[str, str, str | None]  # a logger, its message, and an exception's type
 
 
 class ForeignLog(logging.Handler):
     """What libraries log, as one event a line: their template without its arguments.
 
-    The arguments can hold what callers and servers sent. `log` gives the logger of the moment.
+    The arguments can hold what callers and servers sent. What repeats is written once in an
+    interval, by `now`; closing it writes what is still held. `log` gives the logger of the moment.
     """
 
-    def __init__(self, log: Callable[[], FilteringBoundLogger]) -> None:
+    def __init__(
+        self, log: Callable[[], FilteringBoundLogger], now: Callable[[], float] = steady_time
+    ) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._faults: Faults[Foreign] = Faults(self._write, now)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         kind = record.exc_info[0] if record.exc_info else None
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        fault = (record.name, template.split("\n", 1)[0], kind.__name__ if kind else None)
+        self._faults.came(fault, fault)
+
+    def close(self) -> None:
+        """Write what is held."""
+        self._faults.end()
+        super().close()
+
+    def _write(self, fault: Foreign, repeated: int | None) -> None:
+        logger, message, error = fault
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
             self._log().warning(
-                "library",
-                logger=record.name,
-                message=template.split("\n", 1)[0],
-                error=kind.__name__ if kind else None,
+                "library", logger=logger, message=message, error=error, **_count(repeated)
             )

@@ -5,9 +5,12 @@ A config with mistakes, or one that cannot be served, changes nothing, and is to
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 from tokenproxy.clock import Clock
+from tokenproxy.config.confidential import known
 from tokenproxy.config.load import Loaded
 from tokenproxy.config.model import Config
 from tokenproxy.errors import ConfigError, ListenError, WorkerError
@@ -34,7 +37,8 @@ class ConfigState:
 class Reloading:
     """Reads the file again, `asked` or by itself, and has what it says put into force.
 
-    `begun` and `done` are called round each try, `restart` names what would need one.
+    `begun` and `done` are called round each try, and `applied` with each config that is in force
+    from then on: it tells what of that needs a restart. Enter it for as long as anything is logged.
     """
 
     def __init__(
@@ -56,7 +60,14 @@ class Reloading:
         self._begun = begun
         self._done = done
         path = None if file is None else str(file.path)
+        self._secrets = ExitStack()  # of all configs that came: some may still be in use
         self.state = ConfigState(path, clock.now().wall)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._secrets.close()
 
     async def __call__(self, change: Change) -> None:
         """Go on for ever."""
@@ -104,6 +115,7 @@ class Reloading:
 
     async def _take_up(self, file: ConfigFile, loaded: Loaded, change: Change) -> str | None:
         """Put it into force; what of it needs a restart. Raises what `change` does."""
+        self._secrets.enter_context(known(loaded.config))
         try:
             await change(loaded.config)
         except ConfigError as error:

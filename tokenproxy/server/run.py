@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from tokenproxy.config.confidential import known
 from tokenproxy.config.model import Config
 from tokenproxy.environment import take_service
 from tokenproxy.events import Observe, Stopping
@@ -54,6 +55,7 @@ def run(config: Config, announce: Announce, file: ConfigFile | None = None) -> N
     check_wanted(passed, config)
     log = EventLog(config.log, sys.stderr)
     with (
+        known(config),
         log,
         library_logs(ForeignLog(lambda: log.logger)),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
@@ -88,7 +90,7 @@ class Program:
         work = partial(serve, self._config, self._world, announced)
         if self._workers > 1:
             work = partial(supervise, self._config, self._world, announced, self._workers)
-        async with self._notifier.beating():
+        async with self._notifier.beating(), reloading:
             served = work(signals.stop, changes=reloading, passed=passed)
             await unless(served, signals.end)
 
@@ -172,10 +174,11 @@ async def unless(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None
 
 @contextlib.contextmanager
 def library_logs(handler: logging.Handler) -> Iterator[None]:
-    """What libraries log goes to `handler` in here."""
+    """What libraries log goes to `handler` in here; it is closed at the end."""
     root = logging.getLogger()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
+        handler.close()

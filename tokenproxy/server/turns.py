@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tokenproxy.server.descriptors import for_callers
 from tokenproxy.server.listeners import NO_TLS
 from tokenproxy.tasks import spawn
 
@@ -63,16 +64,20 @@ class Turns:
 class Taking:
     """Takes connections from a bound listener, each when it is our turn, until it is closed.
 
-    `connections` tells how many we have, and `speaking` what the loop is told of TLS.
+    `connections` tells how many we have, and `speaking` what the loop is told of TLS. With no
+    `turns` it is always ours. While there are no more descriptors for callers, these wait in the
+    listener's queue; `short` is called each time that this is found.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         protocol: Callable[[], asyncio.BaseProtocol],
-        turns: Turns,
+        turns: Turns | None,
         connections: Callable[[], int],
         speaking: Mapping[str, Any] = NO_TLS,
+        *,
+        short: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -80,14 +85,17 @@ class Taking:
         self._turns = turns
         self._connections = connections
         self._speaking = speaking
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._short = short
+        self._most = for_callers()
+        self.connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._watch()
         self._is_our_turn()
 
     def close(self) -> None:
         """Take no more."""
-        self._turns.leave()
+        if self._turns is not None:
+            self._turns.leave()
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._listener.fileno())
@@ -97,7 +105,9 @@ class Taking:
         self._loop.add_reader(self._listener.fileno(), self._called)
 
     def _is_our_turn(self) -> bool:
-        return self._turns.is_ours(self._connections() + len(self._connecting))
+        if self._turns is None:
+            return True
+        return self._turns.is_ours(self._connections() + len(self.connecting))
 
     def _called(self) -> None:
         if self._is_our_turn():
@@ -118,17 +128,21 @@ class Taking:
             connection, _ = self._listener.accept()
         except OSError as error:  # mostly: another has taken it
             if error.errno in OUT_OF_RESOURCES:
-                told = {"message": "accept: out of resources", "exception": error}
-                self._loop.call_exception_handler(told)
-                self._rest(RECOVERY, lambda: None)
+                self._recover()
             return
+        if connection.fileno() >= self._most:
+            self._recover()
         connection.settimeout(0)
         connecting = spawn(self._connect(connection), name="connect")
-        self._connecting.add(connecting)
-        connecting.add_done_callback(self._connecting.discard)
+        self.connecting.add(connecting)
+        connecting.add_done_callback(self.connecting.discard)
+
+    def _recover(self) -> None:
+        self._short()
+        self._rest(RECOVERY, lambda: None)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection, **self._speaking)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             connection.close()

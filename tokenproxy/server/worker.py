@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from threading import Thread
 
+from tokenproxy.config.confidential import known
 from tokenproxy.config.model import Config
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.runtime import World
@@ -74,7 +76,7 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             told.set()
             channel.send(Serves())
 
-    with log, library_logs(ForeignLog(lambda: log.logger)):
+    with known(config), log, library_logs(ForeignLog(lambda: log.logger)), orders.secrets:
         world = replace(World(), observe=log)
         obeying = spawn(orders.obey(), name="obey")
         try:
@@ -101,6 +103,7 @@ class Orders:
         self._channel = channel
         self._log = log
         self._configs: asyncio.Queue[Config] = asyncio.Queue()
+        self.secrets = ExitStack()  # of all configs that came: some may still be in use
 
     async def obey(self) -> None:
         """Do what is ordered; end now where nobody is left to order anything."""
@@ -119,6 +122,7 @@ class Orders:
         brief = self._brief
         while True:
             config = apportioned(await self._configs.get(), brief.workers, brief.index)
+            self.secrets.enter_context(known(config))
             try:
                 await change(config)
             except TokenproxyError as error:

@@ -16,8 +16,8 @@ from tests.wire import LIMIT, Message, Peer, Upstream
 from tokenproxy.clock import SystemClock
 from tokenproxy.config.model import Config
 from tokenproxy.events import Event
-from tokenproxy.proxy.guard import Guard
-from tokenproxy.proxy.wire.known import Known, Memory
+from tokenproxy.proxy.wire.known import Memory
+from tokenproxy.proxy.wire.recognition import Known
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import World
 from tokenproxy.server.serve import serve
@@ -87,10 +87,11 @@ class ForgetfulWire(Wire):
         for pool in self.pools.values():
             pool.known = Forgetful()
 
-    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Known]:
-        nothing = Known()
+    def known(self, transport: asyncio.Transport) -> Known:
+        nothing = Known(super().known(transport).guard)
         nothing.fields, nothing.requests = Forgetful(), Forgetful()
-        return super().guard(transport)[0], nothing
+        nothing.shapes, nothing.lines = Forgetful(), Forgetful()
+        return nothing
 
 
 class Served:

@@ -7,7 +7,8 @@ import pytest
 
 from tests.conftest import Proxy
 from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream
-from tokenproxy.proxy.wire.downstream import MAX_PIPELINED, SLICE
+from tokenproxy.proxy.wire.downstream import MAX_PIPELINED
+from tokenproxy.proxy.wire.intake import SLICE
 
 pytestmark = pytest.mark.only("wire")
 

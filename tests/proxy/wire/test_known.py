@@ -1,7 +1,7 @@
 """Heads that have come before are taken for what they were, and for nothing else (`known`)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.conftest import STATIC, Proxy, Serving
 from tests.proxy.wire.running import ForgetfulWire, Reply, Running, Served, in_pieces, normal
 from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream, answer, chunked
 from tokenproxy.proxy.wire import known
+from tokenproxy.proxy.wire.recognition import _DECIDING
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.testing import Issuer
 
@@ -61,7 +62,33 @@ FIELD_SETS = [
     b"Host: localhost:PORT\r\nX-Long: " + b"x" * 4090 + b"\r\n",
     b"Host: localhost:PORT\r\nX-Y : z\r\n",
     b"Host: localhost:PORT\r\nX-Y: z\r\n folded\r\n",
+    b"Host: localhost:PORT\r\nX-Y: NUMBER\r\n",
+    b"Host: localhost:PORT\r\nX-Y: NUMBER\r\nContent-Length: 5\r\n",
+    b"X-Y: NUMBER\r\nHost: localhost:PORT\r\nX-Y: a NUMBER\r\nAccept: */*\r\nY: NUMBER\r\n",
 ]
+HOST = FIELD_SETS[0]
+CHANGING = [  # NUMBER is another one each time
+    *FIELD_SETS[-3:],
+    HOST + b"Connection: x-y\r\nX-Y: NUMBER\r\n",
+    HOST + b"Connection: x-NUMBER\r\nX-1: 1\r\nX-8: 8\r\n",
+    HOST + b"X-Forwarded-For: NUMBER\r\nForwarded: for=NUMBER\r\nX-Y: NUMBER\r\n",
+    HOST + b"Cookie: a=NUMBER; session=theirs\r\n",
+    HOST + b"Cookie: session=NUMBER\r\nX-Y: NUMBER\r\n",
+    HOST + b"Authorization: Bearer NUMBER\r\n",
+    HOST + b"X_Y: NUMBER\r\nContent_Length: NUMBER\r\n",
+    HOST + b"Keep-Alive: timeout=NUMBER\r\n",
+    HOST + b"Origin: http://NUMBER.example\r\n",
+    HOST + b"Access-Control-Request-Method: NUMBER\r\n",
+    HOST + b"Sec-Fetch-Site: NUMBER\r\n",
+    HOST + b"X-Set: NUMBER\r\nX-Removed: NUMBER\r\n",
+    b"Host: NUMBER.localhost:PORT\r\n",
+]
+ODD_VALUES = [
+    b" NUMBER", b"  NUMBER", b" \tNUMBER", b" NUMBER ", b" NUMBER\t", b"NUMBER", b"", b" ",
+    b" NUM\tBER", b" NUMBER\x01", b" NUMBER\x7f", b" NUMBER\xff", b" NUMBER\x00", b" NUMBER\r",
+    b" NUMBER\nHost: evil.example", b" NUMBER\n folded", b" NUMBER\r\n folded: NUMBER",
+    b" " + b"x" * 4090, b" NUMBER\r\nHost: NUMBER.example", b" NUMBER\r\nZ: NUMBER",
+]  # fmt: skip
 VERSIONS = [b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/2.0", b"http/1.1"]
 BODIES = [b"", b"", b"", b"hello", b"hell", chunked(b"hello"), b"hello\r\n\r\n"]
 ANSWERS = [
@@ -162,6 +189,29 @@ def plain(fields: bytes = FIELD_SETS[0], reply: bytes = OK, **parts: bytes) -> S
 @example(steps=[*[plain()] * 4, *[plain(version=version) for version in VERSIONS], plain()])
 @example(steps=[step for fields in FIELD_SETS for step in [plain(fields)] * 5])
 @example(steps=[step for reply in ANSWERS for step in [plain(reply=reply)] * 5])
+@example(steps=[step for fields in CHANGING for step in [plain(fields)] * 5])
+@example(
+    steps=[
+        step
+        for target in TARGETS
+        for step in [plain(CHANGING[2])] * 3 + [plain(CHANGING[2], target=target)]
+    ]
+)
+@example(
+    steps=[
+        step
+        for value in ODD_VALUES
+        for step in [plain(CHANGING[0])] * 3 + [plain(HOST + b"X-Y:" + value + b"\r\n")]
+    ]
+)
+@example(
+    steps=[
+        step
+        for name in sorted(_DECIDING - {b"content-length"})
+        for value in (b"NUMBER", b"5", b"close", b"chunked", b"evil.example")
+        for step in [plain(CHANGING[0]), plain(HOST + name + b": " + value + b"\r\n")] * 2
+    ]
+)
 @example(
     steps=[
         step
@@ -187,7 +237,7 @@ async def dialogue(
     script = running.script
     said = []
     peer = await served.connect()
-    for step in steps:
+    for number, step in enumerate(steps):
         script.got.clear()
         script.replies.clear()
         method, target, version, fields, body, reply, is_cut = step
@@ -196,7 +246,7 @@ async def dialogue(
         if b"chunked" in fields and body[:1] != b"5":
             body = chunked(b"hello")
         data = b"%b %b %b\r\n%b\r\n%b" % (method, target, version, fields, body)
-        data = data.replace(b"PORT", b"%d" % served.port)
+        data = data.replace(b"PORT", b"%d" % served.port).replace(b"NUMBER", b"%d" % number)
         closes = b"close" in reply or b"1.0" in reply or reply == OK[:-1]
         script.replies += [Reply(halves(reply, is_cut=is_cut), closes)] * 3
         with suppress(ConnectionError, RuntimeError):  # the latter is uvloop's word for it
@@ -240,6 +290,19 @@ async def all_that_comes(peer: Peer, *, to_head: bool) -> bytes:
         return came + error.partial + b"(ends)"
     except (TimeoutError, ConnectionError) as error:
         return came + type(error).__name__.encode()
+
+
+@pytest.fixture
+def wires(monkeypatch: pytest.MonkeyPatch) -> list[Wire]:
+    """Those that serve."""
+    made: list[Wire] = []
+
+    def make(*args: Any, **kwargs: Any) -> Wire:
+        made.append(Wire(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr("tokenproxy.server.serve.Wire", make)
+    return made
 
 
 # -- what changes in between ---------------------------------------------------------------------
@@ -288,6 +351,56 @@ async def test_a_token_that_has_expired_in_between_is_not_sent(
     assert sent[4] != sent[5]
 
 
+async def numbered(proxy: Proxy, peer: Peer, numbers: Iterable[int], path: bytes = b"/") -> None:
+    """Requests that are told apart by one field in the midst of others."""
+    for number in numbers:
+        await peer.send(proxy.request(path, b"X-Number: %d" % number, b"Accept: */*"))
+        assert (await peer.answer()).body == b"ok"
+
+
+@wire
+async def test_a_value_that_is_another_each_time_goes_up_as_it_came(
+    wires: list[Wire], plain_: Proxy, upstream: Upstream
+) -> None:
+    async with await plain_.connect() as peer:
+        await numbered(plain_, peer, range(10))
+        await numbered(plain_, peer, range(10, 20), b"/other")
+    assert [request.values(b"x-number") for request in upstream.requests] == [
+        [b"%d" % number] for number in range(20)
+    ]
+    [remembered] = wires[0]._known.values()
+    assert len(remembered.shapes) == 1
+    assert not remembered.fields
+    assert {request.fields[1][0] for request in upstream.requests} == {b"X-Number"}
+
+
+@wire
+async def test_what_is_sent_once_more_has_the_value_that_it_came_with(
+    renewing: Start, upstream: Upstream
+) -> None:
+    proxy = await renewing()
+    async with await proxy.connect() as peer:
+        await numbered(proxy, peer, range(5))
+        upstream.replies = [UNAUTHORIZED]
+        proxy.clock.skip(11)
+        await numbered(proxy, peer, range(5, 10))
+    numbers = [request.values(b"x-number")[0] for request in upstream.requests]
+    assert numbers == [b"%d" % number for number in (*range(6), *range(5, 10))]
+
+
+@wire
+async def test_posts_with_such_a_value_are_sent_once_and_whole(
+    plain_: Proxy, upstream: Upstream
+) -> None:
+    async with await plain_.connect() as peer:
+        for at in range(10):
+            fields, body = b"X-Number: %d" % at, b"%05d" % at
+            await peer.send(plain_.request(b"/", fields, method=b"POST", body=body))
+            assert (await peer.answer()).body == b"ok"
+    sent = [(request.values(b"x-number"), request.body) for request in upstream.requests]
+    assert sent == [([b"%d" % at], b"%05d" % at) for at in range(10)]
+
+
 @wire
 async def test_each_route_gets_what_is_its_own(serving: Serving, upstream: Upstream) -> None:
     routes = [{"path": f"/{name}", "upstream": upstream.url, "credential": name} for name in "ab"]
@@ -333,16 +446,7 @@ async def test_a_drain_in_between_is_told(serving: Serving, upstream: Upstream) 
 
 
 @wire
-async def test_a_memory_is_bounded(
-    serving: Serving, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Wire] = []
-
-    def make(*args: Any, **kwargs: Any) -> Wire:
-        made.append(Wire(*args, **kwargs))
-        return made[-1]
-
-    monkeypatch.setattr("tokenproxy.server.serve.Wire", make)
+async def test_a_memory_is_bounded(wires: list[Wire], serving: Serving, upstream: Upstream) -> None:
     proxy = await serving({"routes": [{"upstream": upstream.url}]})
     async with await proxy.connect() as peer:
         for number in range(known.MOST + 50):
@@ -354,8 +458,8 @@ async def test_a_memory_is_bounded(
     upstream.reply = answer(b"ok", fields=[(b"X-Long", b"x" * known.LONGEST)])
     for _ in range(5):
         assert (await proxy.ask(b"/", long)).body == b"ok"
-    [(_, remembered)] = made[0]._guards.values()
-    [pool] = made[0].pools.values()
+    [remembered] = wires[0]._known.values()
+    [pool] = wires[0].pools.values()
     for memory in (remembered.fields, remembered.requests, pool.known):
         assert 0 < len(memory) <= known.MOST
         assert max(map(len, memory)) <= known.LONGEST

@@ -11,8 +11,8 @@ from tests.conftest import Serving
 from tests.proxy.wire.fakes import Client, Connector, pool, transport, turns
 from tests.wire import OK, Message, Peer
 from tests.wire import Upstream as Server
-from tokenproxy.errors import UpstreamError, UpstreamFault
-from tokenproxy.proxy.wire.pool import IDLE, Overloaded, Pool
+from tokenproxy.errors import Overloaded, UpstreamError, UpstreamFault
+from tokenproxy.proxy.wire.pool import IDLE, Pool
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.proxy.wire.upstream import Upstream
 from tokenproxy.tasks import cancelled, spawn

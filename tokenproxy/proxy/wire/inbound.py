@@ -19,19 +19,20 @@ from collections.abc import Sequence
 
 from tokenproxy.proxy import framing
 from tokenproxy.proxy.answers import ErrorCode
-from tokenproxy.proxy.guard import UPGRADE_WITH_BODY, Denied, Request
+from tokenproxy.proxy.guard import UPGRADE_WITH_BODY
 from tokenproxy.proxy.headers import Header, NameTable, nominated
-from tokenproxy.proxy.target import split
+from tokenproxy.proxy.request import Denied, Request
+from tokenproxy.proxy.target import named
 
 MAX_FIELDS = 128
 MAX_LINE = 16 << 10  # a request line or a field
 SUPPORTED = frozenset({"1.1", "1.0"})
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te"})
 
 
 def _framing_name(name: bytes) -> bytes | None:
-    return name if name in _FRAMING else None
+    return name if name in FRAMING else None
 
 
 _FRAMING_NAMES = NameTable(_framing_name)
@@ -81,7 +82,7 @@ class Head:
         """Method and path as a log names them; `told` from then on."""
         request = self.request
         method = request.method.decode("ascii", "backslashreplace")
-        path = split(request.target)[0].decode("ascii", "backslashreplace")
+        path = named(request.target)
         told = self.told = method, path
         return told
 
@@ -168,3 +169,14 @@ def _oversize(target: bytes, headers: Sequence[Header]) -> Denied | None:
 
 VERSION = Denied(ErrorCode.VERSION_NOT_SUPPORTED, "The proxy speaks HTTP/1.1.", close=True)
 HEAD_TOO_LARGE = Denied(ErrorCode.HEAD_TOO_LARGE, "The request's head is too large.", close=True)
+MALFORMED = Denied(ErrorCode.BAD_REQUEST, "The request is not well-formed HTTP.", close=True)
+UNKNOWN_METHOD = Denied(ErrorCode.NOT_IMPLEMENTED, "The request's method is not known.", close=True)
+TOO_SLOW = Denied(ErrorCode.REQUEST_TIMEOUT, "The request did not come in time.", close=True)
+FAILED = Denied(
+    ErrorCode.INTERNAL_ERROR,
+    "The proxy has failed on this request; its log tells more.",
+    close=True,
+)
+OVERLOADED = Denied(
+    ErrorCode.OVERLOADED, "The proxy has as many connections as it may have.", close=True
+)

@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from tokenproxy.errors import UpstreamError, UpstreamFault
+from tokenproxy.errors import Overloaded, UpstreamError, UpstreamFault
 from tokenproxy.proxy.wire.known import Memory
 from tokenproxy.proxy.wire.outbound import AnswerHead
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.proxy.wire.upstream import Upstream
 
 TOO_LATE = "no connection came about in time"
+FULL = "all connections that the route's 'max_connections' allows are in use"
 IDLE = 60.0  # seconds that a connection waits for its next request
 
 
@@ -39,10 +40,6 @@ class Connector(Protocol):
 
     def answered(self, connection: Upstream) -> None:
         """The first answer on a connection has come whole."""
-
-
-class Overloaded(Exception):
-    """All connections stayed in use for as long as one may wait."""
 
 
 class Pool:
@@ -124,7 +121,7 @@ class Pool:
         except BaseException as error:
             self._leave(waiter)
             if isinstance(error, TimeoutError):
-                raise Overloaded from None
+                raise Overloaded(FULL) from None
             raise
 
     def _leave(self, waiter: "asyncio.Future[Upstream | None]") -> None:

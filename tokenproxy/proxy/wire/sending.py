@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tokenproxy.errors import SourceUnavailable, TokenproxyError, UpstreamError
 from tokenproxy.events import InternalError
-from tokenproxy.proxy.answers import ErrorCode, answer, for_error
+from tokenproxy.proxy.answers import error_answer
 from tokenproxy.proxy.body import BodyGone
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Caller, Header
 from tokenproxy.proxy.route import Matched
 from tokenproxy.proxy.wire.inbound import Head
-from tokenproxy.proxy.wire.known import KnownFields, KnownRequest, Sent
+from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.outbound import AnswerHead
-from tokenproxy.proxy.wire.pool import Overloaded
 from tokenproxy.proxy.wire.sweep import NEVER
 from tokenproxy.proxy.wire.turn import Turn
 from tokenproxy.proxy.wire.upload import Upload
@@ -34,7 +33,6 @@ EXPECT_WAIT = 1.0  # seconds (contract 3.3.3)
 CONTINUE_LINE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = (b"Expect", b"100-continue")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
-FULL = "All connections that this route may have are in use."
 
 
 class Sending(Turn, Client):
@@ -172,7 +170,7 @@ class Sending(Turn, Client):
         connection = self._caller.server.pools[route.name].take()
         if connection is None:
             return False
-        self._fields = sent.fields
+        self._fields = sent.fields(known.values)
         self._connection = connection
         method, head = self.head.request.method, known.head_out(sent)
         if self._upload is not None:
@@ -181,7 +179,7 @@ class Sending(Turn, Client):
         self.deadline = self._after(self._timeouts.response_head)
         return True
 
-    def _remember(self, known: KnownFields, fields: list[Header], target: bytes) -> None:
+    def _remember(self, known: KnownRequest, fields: list[Header], target: bytes) -> None:
         """Note what is sent for these fields, where it is the same for every target and caller."""
         route, held = self._route, self._held
         is_bound = held is not None and held.dpop_key is not None
@@ -193,7 +191,7 @@ class Sending(Turn, Client):
         ):
             return
         token = None if held is None else held.token.access
-        known.sent[route] = Sent(list(self._fields), token, message_head(b"", fields))
+        known.note(self._fields, fields, token)
 
     # -- a connection ------------------------------------------------------------------------
 
@@ -221,7 +219,7 @@ class Sending(Turn, Client):
         """The head, and as much of the body as may go now."""
         fields, target = self._rendered or self._with_token()
         if self._known is not None:
-            self._remember(self._known.fields, fields, target)
+            self._remember(self._known, fields, target)
         expects = self._expects
         if expects:
             fields = [*fields, EXPECT]
@@ -369,7 +367,7 @@ class Sending(Turn, Client):
         if self.answered:
             return
         self._let_go()
-        if not isinstance(error, TokenproxyError | Overloaded):
+        if not isinstance(error, TokenproxyError):
             self._caller.server.parts.observe(
                 InternalError(self.route_name or "", type(error).__name__)
             )
@@ -377,17 +375,5 @@ class Sending(Turn, Client):
             self._error = str(error)
         if self._is_out:
             self._break_off()
-            return
-        if isinstance(error, Overloaded):
-            own = answer(ErrorCode.OVERLOADED, detail=FULL, route=self.route_name)
-            self._own(own, ErrorCode.OVERLOADED)
-            return
-        fault = for_error(error)
-        own = answer(
-            fault.code,
-            detail=fault.detail,
-            route=self.route_name,
-            retry_after=fault.retry_after,
-            proxy_error=fault.proxy_error,
-        )
-        self._own(own, fault.code)
+        else:
+            self._own(error_answer(error, self.route_name))

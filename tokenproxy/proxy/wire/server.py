@@ -19,12 +19,13 @@ request just then gets its answer, which says that it is the last.
 import asyncio
 from collections.abc import Callable, Mapping
 
-from tokenproxy.proxy.guard import Guard, Listener
+from tokenproxy.proxy.guard import Guard
+from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.parts import Parts
 from tokenproxy.proxy.wire.downstream import Downstream
-from tokenproxy.proxy.wire.known import Known
 from tokenproxy.proxy.wire.leaving import LOOK_EVERY, Watch, readable
 from tokenproxy.proxy.wire.pool import Connector, Pool
+from tokenproxy.proxy.wire.recognition import Known
 from tokenproxy.proxy.wire.sweep import Sweep
 from tokenproxy.secret import Secret
 from tokenproxy.settings.callers import CallerTimeouts
@@ -72,7 +73,7 @@ class Wire:
         self._allowed_hosts = allowed_hosts
         self._client_key = client_key
         self._max_connections = max_connections
-        self._guards: dict[object, tuple[Guard, Known]] = {}
+        self._known: dict[object, Known] = {}
         self.sweep = Sweep(self.loop, self._shortest())
         self.pools = {
             route.name: Pool(
@@ -98,22 +99,19 @@ class Wire:
 
     # -- told by connections -----------------------------------------------------------------
 
-    def guard(self, transport: asyncio.Transport) -> tuple[Guard, Known]:
-        """The guard of the listener that a connection came by, told by its local address.
-
-        With it comes what it has let in before.
-        """
+    def known(self, transport: asyncio.Transport) -> Known:
+        """What is known of the listener that a connection came by, told by its local address."""
         sockname = transport.get_extra_info("sockname")
         address = sockname if isinstance(sockname, tuple) else None
         scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
-        found = self._guards.get((address, scheme))
+        found = self._known.get((address, scheme))
         if found is None:
             addresses = () if address is None else ((str(address[0]), int(address[1])),)
             listener = Listener(addresses, scheme)
             guard = Guard(self.parts.table, listener, self._allowed_hosts, self._client_key)
-            if len(self._guards) >= MOST_GUARDS:
-                self._guards.clear()
-            found = self._guards[address, scheme] = guard, Known()
+            if len(self._known) >= MOST_GUARDS:
+                self._known.clear()
+            found = self._known[address, scheme] = Known(guard)
         return found
 
     def opened(self, connection: Downstream) -> None:

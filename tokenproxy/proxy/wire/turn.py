@@ -4,17 +4,26 @@ A `Turn` is made as soon as the head has come, and begun when all before it have
 What every request has is here: its body, the answers of our own, and the event that tells of it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenproxy.events import RequestServed
-from tokenproxy.proxy.answers import Answer, ErrorCode, answer, options_answer, preflight_answer
+from tokenproxy.proxy.answers import (
+    BROKE_OFF,
+    CALLER_LEFT,
+    Answer,
+    ErrorCode,
+    answer,
+    options_answer,
+    preflight_answer,
+)
 from tokenproxy.proxy.cors import share
-from tokenproxy.proxy.guard import Denied, OptionsAsked, Preflight
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Header
+from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight
 from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -24,13 +33,11 @@ from tokenproxy.settings.route import Replay
 if TYPE_CHECKING:
     from tokenproxy.proxy.wire.downstream import Downstream
 
-BROKE_OFF = "The request's body broke off, or is framed badly."
 TOO_SLOW = "The request's body did not come in time."
-CALLER_LEFT = 499  # logged where the caller went before there was an answer (nginx's number)
 NO_REPLAY = Replay(memory=0, max_body=0)
 
 
-class Turn:
+class Turn(ABC):
     """One request and its answer. `deadline` is when `expired` wants to be called."""
 
     # What most requests never change is said once: to make one costs less so.
@@ -74,12 +81,15 @@ class Turn:
         except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
             self._fail_with(error)
 
+    @abstractmethod
     def _start(self, known: KnownRequest | None) -> None:
-        raise NotImplementedError
+        """See to its answer."""
 
+    @abstractmethod
     def _fail_with(self, error: Exception) -> None:
-        raise error
+        """Say that it cannot go on."""
 
+    @abstractmethod
     def _let_go(self) -> None:
         """Of all that works for this request."""
 
@@ -102,9 +112,11 @@ class Turn:
         """The deadline is over."""
         self.deadline = NEVER
 
+    @abstractmethod
     def pause_answer(self) -> None:
         """The caller takes no more for the moment."""
 
+    @abstractmethod
     def resume_answer(self) -> None:
         """It takes more."""
 
@@ -157,12 +169,12 @@ class Turn:
     # -- answers of our own ------------------------------------------------------------------
 
     def _refuse(self, code: ErrorCode, detail: str) -> None:
-        self._own(answer(code, detail=detail, route=self.route_name, close=True), code)
+        self._own(answer(code, detail=detail, route=self.route_name, close=True))
 
-    def _own(self, own: Answer, code: ErrorCode | None) -> None:
+    def _own(self, own: Answer) -> None:
         """Answer by ourselves."""
         self._let_go()
-        self._status, self._code = own.status, code
+        self._status, self._code = own.status, own.code
         self._decide_to_close()
         self.closes = self.closes or own.close
         request = self.head.request
@@ -253,15 +265,20 @@ class Refusal(Turn):
         del known
         match self._verdict:
             case OptionsAsked():
-                self._own(options_answer(), None)
+                self._own(options_answer())
             case Preflight(fields):
-                self._own(preflight_answer(fields), None)
-            case Denied(code) as denied:
-                own = answer(
-                    code,
-                    detail=denied.detail,
-                    route=denied.route,
-                    allow=denied.allow,
-                    close=denied.close,
-                )
-                self._own(own, code)
+                self._own(preflight_answer(fields))
+            case Denied() as denied:
+                self._own(denied.answer())
+
+    def _fail_with(self, error: Exception) -> None:
+        raise error
+
+    def _let_go(self) -> None:
+        """Nothing works for it."""
+
+    def pause_answer(self) -> None:
+        """It has gone out in one piece."""
+
+    def resume_answer(self) -> None:
+        """Likewise."""

@@ -1,0 +1,117 @@
+"""Secrets are found in what is about to be written, in all the forms that they have there."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenproxy.redaction import FEW, MASK, SHORTEST, Redactor
+from tokenproxy.secret import Secret, living
+
+SECRET = 'marker/of "ä\\ secret+%'
+SECRETS = [Secret(SECRET)]
+REDACT = Redactor(lambda: SECRETS)
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "percent-encoded in lower case": lambda text: re.sub(
+        "%[0-9A-F]{2}", lambda found: found[0].lower(), quote(text, safe="")
+    ),
+    "of a form": quote_plus,
+    "in a form": lambda text: urlencode({"password": text}),
+    "in JSON": json.dumps,
+    "in JSON of all characters": lambda text: json.dumps(text, ensure_ascii=False),
+    "as Python shows it": repr,
+    "escaped for a terminal": lambda text: text.encode("unicode_escape").decode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_each_form_is_taken_out(form: Callable[[str], str]) -> None:
+    said = REDACT(f"before {form(SECRET)} after")
+    assert "marker" not in said
+    assert MASK in said
+    assert said.startswith("before ")
+    assert said.endswith(" after")
+
+
+@given(user=st.text(max_size=12), secret=st.text(st.characters(codec="utf-8"), min_size=16))
+def test_of_basic_credentials_less_than_a_byte_of_the_secret_is_left(
+    user: str, secret: str
+) -> None:
+    pair = b64encode(f"{user}:{secret}".encode("utf-8", "replace")).decode()
+    kept = [Secret(secret)]
+    assert MASK in Redactor(lambda: kept)(f"Authorization: Basic {pair}")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:pass-word-1@host.example/0", "redis://user:***@host.example/0"),
+        ("http://pa%2Fssword-1@host.example", "http://***@host.example"),
+        ("redis://host.example/0", "redis://host.example/0"),
+    ],
+)
+def test_of_a_url_only_the_password_is_a_secret(url: str, shown: str) -> None:
+    kept = [Secret(url)]
+    assert Redactor(lambda: kept)(f"{url}") == shown
+
+
+def test_a_key_is_found_by_each_of_its_lines() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(f"{at}" * 64 for at in "abc") + "\n-----END"
+    kept = [Secret(key)]
+    said = Redactor(lambda: kept)(f"-----BEGIN PRIVATE KEY----- {'b' * 64}")
+    assert said == f"-----BEGIN PRIVATE KEY----- {MASK}"
+
+
+def test_a_short_secret_is_left_as_a_word() -> None:
+    kept = [Secret("x" * (SHORTEST - 1))]
+    assert MASK not in Redactor(lambda: kept)("x" * 100)
+
+
+def test_one_that_is_part_of_another_does_not_break_it_up() -> None:
+    kept = [Secret("abcdefgh"), Secret("abcdefgh-and-more-of-it")]
+    assert Redactor(lambda: kept)("abcdefgh-and-more-of-it") == MASK
+
+
+@pytest.mark.parametrize("number", [1, FEW, 10 * FEW])
+def test_however_many_there_are_each_is_found(number: int) -> None:
+    kept = [Secret(f"{at:06}-of-many") for at in range(number)]
+    redact = Redactor(lambda: kept)
+    for secret in kept:
+        assert redact.finds(f"/items/{secret.reveal()}/x")
+        assert redact(f"a {secret.reveal()} b") == f"a {MASK} b"
+    assert not redact.finds("/items/000000")
+
+
+@given(before=st.text(max_size=40), after=st.text(max_size=40))
+def test_of_many_one_is_found_wherever_it_stands(before: str, after: str) -> None:
+    assert MASK in OF_MANY(f"{before}000007-long-one-of-many{after}")
+
+
+MANY = [Secret(f"{at:06}-long-one-of-many") for at in range(100)]
+OF_MANY = Redactor(lambda: MANY)
+
+
+def test_a_secret_is_known_for_as_long_as_it_lives() -> None:
+    redact = Redactor()
+    first, second = Secret("the-same-text"), Secret("the-same-text")
+    assert redact("the-same-text") == MASK
+    del first
+    assert redact("the-same-text") == MASK
+    del second
+    another = Secret("another-text")
+    assert redact(f"the-same-text {another.reveal()}") == f"the-same-text {MASK}"
+    assert "the-same-text" not in [secret.reveal() for secret in living()]
+
+
+@given(st.text())
+def test_text_without_a_secret_is_left_alone(text: str) -> None:
+    kept = [Secret("not-to-be-found-in-any-text")]
+    assert Redactor(lambda: kept)(text) == text
