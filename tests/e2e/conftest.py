@@ -28,6 +28,7 @@ import requests
 import yaml
 
 import tokenproxy
+from tests.browser import Browser, Tab
 from tests.e2e import oidc
 from tokenproxy.environment import variables
 
@@ -292,6 +293,20 @@ def oidc_provider(started_providers: ProviderFactory) -> ProviderFactory:
         return found
 
     return provider
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium with a profile of its own, kept for the session: a start takes a second."""
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """An empty one that knows nothing of any other test."""
+    with browser.tab() as tab:
+        yield tab
 
 
 @pytest.fixture
