@@ -1,6 +1,7 @@
 #!/bin/sh
-# What the tests need besides Python: a redis-server, which they start and end themselves, a git
-# that can serve repositories over HTTP, and the programs that judge what is in deploy/.
+# What the tests need besides Python: a redis-server and a Chromium, which they start and end
+# themselves, a git that can serve repositories over HTTP, and the programs that judge what is in
+# deploy/.
 #
 # Where one can't be had this fails if CI=true; elsewhere it says so in one line, and the tests
 # that need it are skipped.
@@ -12,6 +13,11 @@ has_redis() {
 
 has_git() {
     command -v git && [ -x "$(git --exec-path)/git-http-backend" ]
+} >/dev/null
+
+# The names of tests/browser.py.
+has_chromium() {
+    command -v chromium || command -v google-chrome || command -v chromium-browser
 } >/dev/null
 
 has_promtool() {
@@ -49,6 +55,7 @@ needs() {
 missing=0
 needs redis-server has_redis "the tests of the Redis store"
 needs git has_git "the tests with git"
+needs chromium has_chromium "the tests in a browser"
 needs prometheus has_promtool "the tests of alerts"
 needs systemd has_systemd_analyze "the tests of systemd units"
 [ "$missing" = 0 ] || [ "${CI:-}" != true ]

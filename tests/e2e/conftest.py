@@ -28,6 +28,7 @@ import requests
 import yaml
 
 import tokenproxy
+from tests.browser import Browser, Tab
 from tests.e2e import oidc
 from tokenproxy.environment import variables
 
@@ -294,6 +295,20 @@ def oidc_provider(started_providers: ProviderFactory) -> ProviderFactory:
     return provider
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium with a profile of its own, kept for the session: a start takes a second."""
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """An empty one that knows nothing of any other test."""
+    with browser.tab() as tab:
+        yield tab
+
+
 @pytest.fixture
 def client() -> Iterator[requests.Session]:
     """A client that knows nothing of tokens, nor of the proxies and passwords of this machine."""
@@ -338,7 +353,7 @@ def proxy(tmp_path: Path) -> Iterator[ProxyFactory]:
         def run(config: Mapping[str, Any], **env: str) -> Program:
             folder = Path(mkdtemp(prefix="proxy-", dir=tmp_path))
             file = folder / "tokenproxy.yaml"
-            told = {"listen": "127.0.0.1:0", "log": {"level": "debug"}, **config}
+            told = {"listen": "127.0.0.1:0", "admin": None, "log": {"level": "debug"}, **config}
             file.write_text(yaml.safe_dump(told))
             arguments = ["-m", "tokenproxy", "run", "-c", str(file)]
             program = Program(arguments, folder, {**program_environment(home), **env})

@@ -108,6 +108,8 @@ def test_an_answer_is_a_problem_document(code: ErrorCode) -> None:
     assert header(made, b"Content-Length") == str(len(made.body)).encode()
     assert header(made, b"Cache-Control") == b"no-store"
     assert header(made, b"X-Content-Type-Options") == b"nosniff"
+    policy = header(made, b"Content-Security-Policy")
+    assert policy == b"default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize("code", ErrorCode)

@@ -27,6 +27,10 @@ METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # Browsers know Basic, and show a window for it; RFC 6750 3 for the rest.
 _CHALLENGE = (b"WWW-Authenticate", b'Basic realm="tokenproxy", Bearer realm="tokenproxy"')
 
+# A browser that shows an answer asks for nothing else by itself: an icon that it wants for one
+# would be fetched from the upstream, as of the same origin.
+_SHOWN_ALONE = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")
+
 _SHORTEST_WAIT = 1  # seconds; Retry-After is whole (RFC 9110 10.2.3), and 0 would ask for a spin
 _LONGEST_WAIT = 300  # seconds; what an issuer asks beyond that is not for callers to sit out
 
@@ -137,6 +141,7 @@ def answer(
         (b"Content-Length", b"%d" % len(body)),
         (b"Cache-Control", b"no-store"),
         (b"X-Content-Type-Options", b"nosniff"),
+        _SHOWN_ALONE,
     ]
     word = proxy_error or code.proxy_error
     if word is not None:

@@ -41,8 +41,7 @@ def _opened(descriptor: int) -> tuple[Place, socket.socket]:
 
 def check_wanted(passed: Iterable[Place], config: Config) -> None:
     """Raise ListenError where one of them is no address of the config's."""
-    admin = getattr(config, "admin", None)
-    named = [*map(address_of, config.listen), *([admin] if admin else [])]
+    named = [*map(address_of, config.listen), *([config.admin] if config.admin else [])]
     wanted = {place for address in named for place in places(address)}
     for place in passed:
         if place not in wanted:

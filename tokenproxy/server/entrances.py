@@ -55,8 +55,8 @@ class Entrances:
         self,
         front: Callable[[], Factory],
         connections: Callable[[], int],
-        turns: Turns | None,
-        short: Callable[[], None],
+        turns: Turns | None = None,
+        short: Callable[[], None] = lambda: None,
     ) -> None:
         self._front = front
         self._connections = connections

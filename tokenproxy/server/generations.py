@@ -15,16 +15,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from tokenproxy.clock import Moment
+from tokenproxy.clock import Clock, Moment
 from tokenproxy.config.model import Config
 from tokenproxy.config.process import AnyListener
 from tokenproxy.events import DescriptorsUsedUp
 from tokenproxy.proxy.wire.server import LAST_CALL, Wire
-from tokenproxy.runtime import Runtime, World
+from tokenproxy.runtime import Runtime
 from tokenproxy.server.descriptors import limit, make_room
 from tokenproxy.server.doors import doors, stays
 from tokenproxy.server.entrances import PLAIN, Entrances, Factory, Speech
 from tokenproxy.server.listeners import Bound
+from tokenproxy.server.office import Office
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens.namedfiles import contents
@@ -83,6 +84,7 @@ class Generation:
     runtime: Runtime
     wire: Wire
     listeners: Sequence[tuple[AnyListener, Bound]]
+    admin: list[Bound]
     owned: contextlib.AsyncExitStack
 
     def speech(self) -> list[tuple[Bound, Speech]]:
@@ -102,8 +104,12 @@ class Generation:
 class Generations:
     """Serves by one config after another, in `async with`; on an error all connections end."""
 
-    def __init__(self, world: World, addresses: Addresses, turns: Turns | None = None) -> None:
-        self._world = world
+    def __init__(
+        self, office: Office, clock: Clock, addresses: Addresses, turns: Turns | None = None
+    ) -> None:
+        self._office = office
+        self._clock = clock
+        self._turns = turns
         self._addresses = addresses
         self._current: Generation | None = None
         self._ending: dict[asyncio.Task[None], Generation] = {}
@@ -147,7 +153,7 @@ class Generations:
         return self._serving.config
 
     def _short(self) -> None:
-        self._world.observe(DescriptorsUsedUp(NO_ROOM.format(limit())))
+        self._office.world.observe(DescriptorsUsedUp(NO_ROOM.format(limit())))
 
     # -- another config ------------------------------------------------------------------------
 
@@ -165,6 +171,7 @@ class Generations:
             self._current = before or after
             self._entrances.change(after.speech())
             undo.pop_all()
+        self._office.adopt(after.admin, config, after.runtime)
         known: set[str] = set()
         if before is not None:
             known = {bound.url for _, bound in before.listeners}
@@ -178,28 +185,36 @@ class Generations:
         make_room(config.max_connections)
         before = self._current
         heir_of = None if before is None else before.runtime
-        runtime = Runtime(config, self._world, close_grace=0, heir_of=heir_of)
+        runtime = Runtime(
+            config,
+            self._office.world,
+            close_grace=0,
+            heir_of=heir_of,
+            ahead=self._turns is None,
+        )
         owned = contextlib.AsyncExitStack()
         undo.push_async_exit(owned)
         await owned.enter_async_context(runtime.built())
         prepared = self._addresses.prepare(config.listen)
         undo.callback(self._addresses.discard, prepared)
+        admin = self._office.prepare(config)
+        undo.callback(self._office.discard, admin)
         await owned.enter_async_context(runtime)
         wire = await owned.enter_async_context(_wire(runtime, config))
         listeners = list(zip(config.listen, prepared, strict=True))
-        return Generation(config, runtime, wire, listeners, owned)
+        return Generation(config, runtime, wire, listeners, admin, owned)
 
     def _replace(self, before: Generation, after: Generation) -> None:
         self._current = after
         before.wire.hand_over(after.wire, stays(doors(before.listeners), doors(after.listeners)))
-        ends = self._world.clock.now().after(after.config.shutdown_grace)
+        ends = self._clock.now().after(after.config.shutdown_grace)
         ending = spawn(self._end(before, ends), name="end a generation")
         self._ending[ending] = before
         ending.add_done_callback(self._ending.pop)
 
     async def _end(self, generation: Generation, ends: Moment) -> None:
         """Let its requests end until then, and a renewal that only it waits for be stored."""
-        clock, wire, runtime = self._world.clock, generation.wire, generation.runtime
+        clock, wire, runtime = self._clock, generation.wire, generation.runtime
         async with generation.owned:
             await _ended(wire, clock.now().until(ends), clock.sleep)
             runtime.close_grace = runtime.longest_renewal
@@ -208,7 +223,7 @@ class Generations:
 
     async def drain(self) -> None:
         """Take no more connections; requests and a renewal have `shutdown_grace` seconds to end."""
-        clock, current = self._world.clock, self._serving
+        clock, current = self._clock, self._serving
         ends = clock.now().after(current.config.shutdown_grace)
         self._addresses.close()  # the queues live on in the entrances until these are empty
         await self._entrances.close(LAST_CALL)

@@ -84,10 +84,13 @@ def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:
     return {"ssl": tls, "ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LAST_WORDS}
 
 
-def bind(address: str, scheme: str = "http", ready: Ready = none_ready) -> Bound:
+def bind(
+    address: str, scheme: str = "http", key: str = "listen", ready: Ready = none_ready
+) -> Bound:
     """Listen on `host:port` (port 0 picks a free one) or `unix:/path`, with its `?mode=`.
 
-    A socket that listens there already is used, where `ready` has one.
+    `key` is where the config names it. A socket that listens there already is used, where `ready`
+    has one.
 
     Raises:
         ListenError: the address cannot be had.
@@ -99,7 +102,7 @@ def bind(address: str, scheme: str = "http", ready: Ready = none_ready) -> Bound
         if unix is not None:
             return _bind_unix(*unix, ready)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address} ({_reason(error)})") from error
+        raise ListenError(f"cannot listen on {address} ({_reason(error, key)})") from error
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
@@ -213,7 +216,7 @@ def _remove_stale(path: str) -> None:
             raise OSError(errno.EADDRINUSE, "in use")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, key: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another program listens there: stop it, or name another 'listen'"
+        return f"another program listens there: stop it, or name another '{key}'"
     return error.strerror or str(error)

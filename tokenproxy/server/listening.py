@@ -32,10 +32,14 @@ def listening(
 
 
 class Listeners:
-    """What is bound; `passed` are sockets that listened before this process was there."""
+    """What is bound; `passed` are sockets that listened before this process was there.
 
-    def __init__(self, passed: Passed) -> None:
+    `key` is where the config names the addresses.
+    """
+
+    def __init__(self, passed: Passed, key: str = "listen") -> None:
         self._passed = passed
+        self._key = key
         self._addresses: list[str] = []
         self._next: list[str] = []
         self.bound: list[Bound] = []
@@ -69,7 +73,7 @@ class Listeners:
             if known == address:
                 del same[at]
                 return _twin(bound, scheme)
-        made = bind(address, scheme, self._ready)
+        made = bind(address, scheme, self._key, self._ready)
         return replace(made, file=made.file or self._file_of(address))
 
     def _ready(self, place: Place) -> socket.socket | None:

@@ -6,9 +6,9 @@ A config with mistakes, or one that cannot be served, changes nothing, and is to
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Self
 
+from tokenproxy.admin.parts import ConfigState
 from tokenproxy.clock import Clock
 from tokenproxy.config.confidential import known
 from tokenproxy.config.load import Loaded
@@ -22,16 +22,6 @@ SETTLED = 0.1  # seconds in which nothing more may change: a file is often writt
 LONGEST_WAIT = 50  # times that; a file that never rests is read all the same
 NO_FILE = "the config was not read from a file: restart the program to change it"
 THE_SAME = "the file says what is in force already"
-
-
-@dataclass(slots=True)
-class ConfigState:
-    """How the config in force came about; `error` is what keeps a newer one from it."""
-
-    path: str | None
-    loaded_at: float  # by the wall clock
-    reloads: int = 0
-    error: str | None = None
 
 
 class Reloading:

@@ -89,9 +89,9 @@ class Program:
 
         work = partial(serve, self._config, self._world, announced)
         if self._workers > 1:
-            work = partial(supervise, self._config, self._world, announced, self._workers)
+            work = partial(supervise, self._config, self._world, announced)
         async with self._notifier.beating(), reloading:
-            served = work(signals.stop, changes=reloading, passed=passed)
+            served = work(signals.stop, changes=reloading, state=reloading.state, passed=passed)
             await unless(served, signals.end)
 
     def _reloading(self, asked: asyncio.Event) -> Reloading:
@@ -109,8 +109,12 @@ class Program:
     def _applied(self, config: Config) -> str | None:
         """Take up what is the process's own; what needs a restart."""
         self._log.change(config.log)
-        was_one, is_one = self._workers == 1, number(config.workers) == 1
-        return None if was_one == is_one else "workers"
+        needing = []
+        if (self._workers == 1) != (number(config.workers) == 1):
+            needing.append("workers")
+        if (self._config.admin is None) != (config.admin is None):
+            needing.append("admin")
+        return ", ".join(needing) or None
 
 
 class Signals:

@@ -9,11 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
+from tokenproxy.admin.parts import ConfigState
 from tokenproxy.config.model import Config
 from tokenproxy.runtime import World
 from tokenproxy.server.generations import Generations, Inherited
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners, Passed
+from tokenproxy.server.office import Office
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, spawn
 
@@ -38,32 +40,40 @@ async def serve(
     bound: Sequence[Bound] = (),
     turns: Turns | None = None,
     changes: Changes = none_come,
+    state: ConfigState | None = None,
     passed: Passed | None = None,
 ) -> None:
     """Serve until `stopping` is set, then drain and give everything back.
 
     `bound` are the config's listeners, where somebody has bound them already, and `turns` says
-    which of those who share them takes a connection. `changes` brings other configs, and `passed`
-    are sockets that listen already, by their address.
+    which of those who share them takes a connection: who is one of many has a supervisor, which
+    renews ahead of need for all. `changes` brings other configs, and `state` is how the one in
+    force came about; `passed` are sockets that listen already, by their address.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
     """
     owned = Listeners(passed or {})
-    with contextlib.closing(owned):
-        addresses = Inherited(bound) if bound else owned
-        async with Generations(world, addresses, turns) as generations:
+    office = Office(config, world, state=state, passed=passed)
+    addresses = Inherited(bound) if bound else owned
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(owned.close)
+        generations = Generations(office, world.clock, addresses, turns)
+        await stack.enter_async_context(generations)
+        await stack.enter_async_context(office)
 
-            async def change(config: Config) -> None:
-                for listener in await generations.change(config):
-                    announce(f"listening on {listener.url}")
+        async def change(config: Config) -> None:
+            for listener in await generations.change(config):
+                announce(f"listening on {listener.url}")
+            office.announce(announce)
 
-            await change(config)
-            async with running(changes(change)):
-                await stopping.wait()
-            await world.clock.sleep(generations.config.shutdown_delay)
-            await generations.drain()
+        await change(config)
+        async with running(changes(change)):
+            await stopping.wait()
+        office.stopping()
+        await world.clock.sleep(generations.config.shutdown_delay)
+        await generations.drain()
 
 
 @contextlib.asynccontextmanager

@@ -13,18 +13,31 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
+from tokenproxy.admin.parts import ConfigState
 from tokenproxy.config.model import Config
-from tokenproxy.events import Observe, WorkerStarted
-from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.channel import Brief, Changed, Channel, Failed, NewConfig, Order, Serves
+from tokenproxy.events import WorkerStarted
+from tokenproxy.runtime import World
+from tokenproxy.server.channel import (
+    Brief,
+    Changed,
+    Channel,
+    Failed,
+    Happened,
+    NewConfig,
+    Order,
+    Report,
+    Serves,
+)
 from tokenproxy.server.crew import End
-from tokenproxy.server.crews import LEEWAY, Briefing, Crews
-from tokenproxy.server.listening import Listeners, Passed, listening
+from tokenproxy.server.crews import Briefing, Crews
+from tokenproxy.server.listening import Listeners, Passed
+from tokenproxy.server.office import Office
 from tokenproxy.server.serve import Announce, Changes, none_come, running
-from tokenproxy.server.share import number
+from tokenproxy.server.staff import Workers
+from tokenproxy.server.supervision import Supervision
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import Bell
 
@@ -47,93 +60,37 @@ async def supervise(
     config: Config,
     world: World,
     announce: Announce,
-    workers: int,
     stopping: asyncio.Event,
     *,
     changes: Changes = none_come,
+    state: ConfigState | None = None,
     passed: Passed | None = None,
 ) -> None:
-    """Have that many workers serve until `stopping` is set, then drain.
+    """Have the config's workers serve until `stopping` is set, then drain.
+
+    `changes` brings other configs, and `state` is how the one in force came about; `passed` are
+    sockets that listen already, by their address.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
         WorkerError: a worker does not come to serve.
     """
-    async with Runtime(config, world).built():
-        pass  # what is wrong is told once, and before anything listens
-    with listening(config.listen, passed) as listeners, _lifeline() as lifeline:
-        launch = partial(_launch, world.observe)
-        async with Crews(launch, lifeline, world.clock, world.observe) as crews:
-            supervision = Supervision(world, announce, crews, listeners, stopping)
-            await supervision.begin(config, workers)
-            async with running(changes(supervision.change)):
-                await stopping.wait()
-            await supervision.end()
-
-
-class Supervision:
-    """The config in force, and the workers who serve by it."""
-
-    def __init__(
-        self,
-        world: World,
-        announce: Announce,
-        crews: Crews,
-        listeners: Listeners,
-        stopping: asyncio.Event,
-    ) -> None:
-        self._world = world
-        self._announce = announce
-        self._crews = crews
-        self._listeners = listeners
-        self._stopping = stopping
-        self._config: Config | None = None
-        self._workers = 0
-
-    async def begin(self, config: Config, workers: int) -> None:
-        """Have so many serve by it. Raises WorkerError."""
-        self._config, self._workers = config, workers
-        if await self._crews.relieve(config, workers, self._listeners.bound, self._stopping):
-            for listener in self._listeners.bound:
-                self._announce(f"listening on {listener.url}")
-
-    async def change(self, config: Config) -> None:
-        """Have them serve by another one. Raises ConfigError, ListenError or WorkerError."""
-        async with Runtime(config, self._world).built():
-            pass
-        workers = number(config.workers)
-        if workers == 1:  # one is no crew: that needs a restart
-            workers = self._workers
-        if workers == self._workers and self._listeners.are_those_of(config.listen):
-            await self._crews.take_up(config)
-        else:
-            await self._relieve(config, workers)
-        self._config, self._workers = config, workers
-
-    async def _relieve(self, config: Config, workers: int) -> None:
-        prepared = self._listeners.prepare(config.listen)
-        known = {listener.url for listener in self._listeners.bound}
-        with ExitStack() as undo:
-            undo.callback(self._listeners.discard, prepared)
-            await self._crews.relieve(config, workers, prepared, self._stopping)
-            undo.pop_all()
-        self._listeners.adopt(prepared)
-        for listener in self._listeners.bound:
-            if listener.url not in known:
-                self._announce(f"listening on {listener.url}")
-
-    async def end(self) -> None:
-        """Have them drain, and wait until they have."""
-        if self._config is None:
-            return
-        grace = self._config.shutdown_grace + LEEWAY
-        self._crews.drain()
-        self._listeners.let_go()  # a queue ends with the last who lets in from it: a worker
-        await self._crews.ended(self._config.shutdown_delay)
-        self._listeners.close()
-        await self._crews.ended(grace)
-        await self._crews.left(0.0)
+    staff, listeners = Workers(), Listeners(passed or {})
+    office = Office(config, world, staff, state, passed)
+    async with AsyncExitStack() as stack:
+        stack.callback(listeners.close)
+        supervision = Supervision(office, listeners, announce, world.clock, stopping)
+        await stack.enter_async_context(supervision)
+        await stack.enter_async_context(office)
+        lifeline = stack.enter_context(_lifeline())
+        launch = partial(_launch, staff, office)
+        crews = Crews(launch, lifeline, world.clock, office.world.observe)
+        await stack.enter_async_context(crews)
+        await supervision.change(crews, config)
+        async with running(changes(partial(supervision.change, crews))):
+            await stopping.wait()
+        await supervision.drain(crews)
 
 
 @contextmanager
@@ -147,7 +104,7 @@ def _lifeline() -> Iterator[int]:
         os.close(reading)
 
 
-async def _launch(observe: Observe, brief: Briefing, index: int) -> "Process":
+async def _launch(staff: Workers, office: Office, brief: Briefing, index: int) -> "Process":
     """A worker by the brief of the moment: nothing is waited for between that and its sending."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -159,7 +116,7 @@ async def _launch(observe: Observe, brief: Briefing, index: int) -> "Process":
             await channel.close()
             raise
     channel.send(told)
-    return Process(told, process, channel, observe)
+    return Process(told, process, channel, staff, office)
 
 
 def _started(channel: int, told: Brief) -> subprocess.Popen[bytes]:
@@ -177,12 +134,18 @@ class Process:
     """A worker, as its supervisor has it."""
 
     def __init__(
-        self, told: Brief, process: subprocess.Popen[bytes], channel: Channel, observe: Observe
+        self,
+        told: Brief,
+        process: subprocess.Popen[bytes],
+        channel: Channel,
+        staff: Workers,
+        office: Office,
     ) -> None:
         self._told = told
         self._process = process
         self._channel = channel
-        self._observe = observe
+        self._staff = staff
+        self._office = office
         self._changed = Bell()
         self._is_over = False
 
@@ -204,16 +167,27 @@ class Process:
     async def attended(self, serves: Callable[[], None]) -> End:
         """Wait for its end; `serves` is called once it accepts connections."""
         error: str | None = None
+        index, pid = self._told.index, self._process.pid
         while (said := await self._channel.receive()) is not None:
-            if isinstance(said, Failed):
-                error = said.error
-            elif isinstance(said, Serves):
-                self._observe(WorkerStarted(self._told.index, self._process.pid))
-                serves()
-            elif isinstance(said, Changed):
-                self._changed.ring()
+            match said:
+                case Failed():
+                    error = said.error
+                case Serves():
+                    self._staff.joined(index, pid, partial(self.order, Order.REPORT))
+                    self._office.world.observe(WorkerStarted(index, pid))
+                    serves()
+                case Changed():
+                    self._changed.ring()
+                case Report():
+                    self._staff.heard(pid, said)
+                case Happened(event):
+                    self._office.told_by(index, event)
+                case _:
+                    pass
         self._is_over = True
         self._changed.ring()
+        self._staff.left(pid)
+        self._office.whereabouts.ended(index)
         await self._channel.close()
         code = await asyncio.to_thread(self._over)
         Turns(self._told.turns, self._told.index).leave()

@@ -4,22 +4,34 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from threading import Thread
 
+from tokenproxy.admin.figures import Figures
 from tokenproxy.config.confidential import known
 from tokenproxy.config.model import Config
 from tokenproxy.errors import TokenproxyError
+from tokenproxy.events import (
+    Event,
+    LoginRequired,
+    Observe,
+    RequestServed,
+    TokenTakenUp,
+    to_all,
+)
+from tokenproxy.load import Load
 from tokenproxy.runtime import World
 from tokenproxy.server.channel import (
     Brief,
     Changed,
     Channel,
     Failed,
+    Happened,
     Inherited,
     NewConfig,
     Order,
+    Report,
     Serves,
 )
 from tokenproxy.server.lines import open_lines
@@ -65,8 +77,7 @@ async def _work(sock: socket.socket) -> int:
 
 async def _serve(brief: Brief, channel: Channel) -> None:
     config = apportioned(brief.config, brief.workers, brief.index)
-    log = EventLog(config.log, open_lines(STDERR))
-    orders = Orders(brief, channel, log)
+    log, figures, load = EventLog(config.log, open_lines(STDERR)), Figures(), Load()
     told = asyncio.Event()
 
     def accepts(line: str) -> None:
@@ -76,8 +87,13 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             told.set()
             channel.send(Serves())
 
+    def report() -> None:
+        channel.send(Report(figures.with_in_flight(load.in_flight()), load.connections))
+
+    orders = Orders(brief, channel, log, report)
+    observe = log if brief.config.admin is None else to_all(log, figures, _telling(channel))
+    world = World(observe=observe, load=load)
     with known(config), log, library_logs(ForeignLog(lambda: log.logger)), orders.secrets:
-        world = replace(World(), observe=log)
         obeying = spawn(orders.obey(), name="obey")
         try:
             serving = serve(
@@ -92,16 +108,20 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             await unless(serving, orders.ending)
         finally:
             await cancelled(obeying)
+            report()
 
 
 class Orders:
     """What the supervisor has ordered."""
 
-    def __init__(self, brief: Brief, channel: Channel, log: EventLog) -> None:
+    def __init__(
+        self, brief: Brief, channel: Channel, log: EventLog, report: Callable[[], None]
+    ) -> None:
         self.stopping, self.ending = asyncio.Event(), asyncio.Event()
         self._brief = brief
         self._channel = channel
         self._log = log
+        self._report = report
         self._configs: asyncio.Queue[Config] = asyncio.Queue()
         self.secrets = ExitStack()  # of all configs that came: some may still be in use
 
@@ -111,6 +131,8 @@ class Orders:
             match await self._channel.receive():
                 case Order.DRAIN:
                     self.stopping.set()
+                case Order.REPORT:
+                    self._report()
                 case NewConfig(config):
                     self._configs.put_nowait(config)
                 case _:
@@ -130,6 +152,19 @@ class Orders:
                 self.stopping.set()
             self._log.change(config.log)
             self._channel.send(Changed())
+
+
+def _telling(channel: Channel) -> Observe:
+    """What tells the supervisor of all that it does not see for itself."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case RequestServed() | TokenTakenUp() | LoginRequired(seconds=None):
+                pass  # it counts the first, and learns the others from the store, as we did
+            case _:
+                channel.send(Happened(event))
+
+    return tell
 
 
 def _end_with(lifeline: int) -> None:

@@ -170,10 +170,10 @@ class Estate:
             config=cache(partial(config_label, record_key(name, settings), settings)),
         )
 
-    async def start(self) -> None:
-        """Start the keepers that are new; the others go on."""
+    async def start(self, *, ahead: bool) -> None:
+        """Start the keepers that are new; the others go on. Not all renew `ahead` of need."""
         for keeper in self._new:
-            await keeper.start()
+            await keeper.start(ahead=ahead)
 
     async def close(self, grace: float) -> None:
         """End the keepers that nobody else uses; a renewal under way is given `grace` seconds.

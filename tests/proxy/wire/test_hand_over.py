@@ -16,6 +16,7 @@ from tokenproxy.events import Event
 from tokenproxy.runtime import World
 from tokenproxy.server.generations import Generations
 from tokenproxy.server.listening import Listeners
+from tokenproxy.server.office import Office
 
 BIG = answer(b"x" * 100_000)
 
@@ -29,12 +30,18 @@ class Scene:
         self.listeners = Listeners({})
         self._folder = folder
         world = World(variables={}, state_folder=folder, observe=self.events.append)
-        self.generations = Generations(world, self.listeners)
+        nobody = Config.model_validate({"admin": None})
+        self.generations = Generations(Office(nobody, world), world.clock, self.listeners)
         self.proxy = Proxy([], self.events, lambda: None, AheadClock())
 
     async def take(self, **settings: Any) -> None:
         route = {"upstream": self.upstream.url, **settings.pop("route", {})}
-        told = {"listen": "127.0.0.1:0", "store": {"type": "memory"}, "routes": [route]}
+        told = {
+            "listen": "127.0.0.1:0",
+            "admin": None,
+            "store": {"type": "memory"},
+            "routes": [route],
+        }
         config = Config.model_validate({**told, **settings}, context={"folder": self._folder})
         found = await self.generations.change(config)
         self.proxy.listening += [listener.url for listener in found]

@@ -13,7 +13,6 @@ from tests.conftest import STATIC, Proxy, Serving
 from tests.proxy.wire.running import ForgetfulWire, Reply, Running, Served, in_pieces, normal
 from tests.wire import OK, UNAUTHORIZED, Message, Peer, Upstream, answer, chunked
 from tokenproxy.proxy.wire import known
-from tokenproxy.proxy.wire.recognition import _DECIDING
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.testing import Issuer
 
@@ -83,6 +82,13 @@ CHANGING = [  # NUMBER is another one each time
     HOST + b"X-Set: NUMBER\r\nX-Removed: NUMBER\r\n",
     b"Host: NUMBER.localhost:PORT\r\n",
 ]
+DECIDING = [
+    b"Host", b"Connection", b"Proxy-Connection", b"Upgrade", b"TE", b"Expect", b"Transfer-Encoding",
+    b"Origin", b"Sec-Fetch-Site", b"Authorization", b"X-Tokenproxy-Key", b"Cookie",
+    b"Access-Control-Request-Method", b"Access-Control-Request-Headers",
+]  # fmt: skip
+COOKIES = [b"a=NUMBER", b"a=NUMBER", b"a=NUMBER", b"a=NUMBER", b"session=NUMBER", b"a=1; session=2"]
+TELLING = [b"close", b"trailers", b"100-continue", b"chunked", b"h2c", b"cross-site"]
 ODD_VALUES = [
     b" NUMBER", b"  NUMBER", b" \tNUMBER", b" NUMBER ", b" NUMBER\t", b"NUMBER", b"", b" ",
     b" NUM\tBER", b" NUMBER\x01", b" NUMBER\x7f", b" NUMBER\xff", b" NUMBER\x00", b" NUMBER\r",
@@ -189,7 +195,21 @@ def plain(fields: bytes = FIELD_SETS[0], reply: bytes = OK, **parts: bytes) -> S
 @example(steps=[*[plain()] * 4, *[plain(version=version) for version in VERSIONS], plain()])
 @example(steps=[step for fields in FIELD_SETS for step in [plain(fields)] * 5])
 @example(steps=[step for reply in ANSWERS for step in [plain(reply=reply)] * 5])
-@example(steps=[step for fields in CHANGING for step in [plain(fields)] * 5])
+@example(
+    steps=[
+        step
+        for target in (b"/", b"/cookie/x", b"/keep/x", b"/reject/x", b"/set/x", b"/host/x")
+        for fields in CHANGING
+        for step in [plain(fields, target=target)] * 4
+    ]
+)
+@example(
+    steps=[
+        plain(HOST + fields % cookie, target=b"/cookie/x")
+        for fields in (b"Cookie: %b\r\nCookie: b=1\r\n", b"Cookie: b=1\r\nCookie: %b\r\n")
+        for cookie in COOKIES
+    ]
+)
 @example(
     steps=[
         step
@@ -207,9 +227,9 @@ def plain(fields: bytes = FIELD_SETS[0], reply: bytes = OK, **parts: bytes) -> S
 @example(
     steps=[
         step
-        for name in sorted(_DECIDING - {b"content-length"})
-        for value in (b"NUMBER", b"5", b"close", b"chunked", b"evil.example")
-        for step in [plain(CHANGING[0]), plain(HOST + name + b": " + value + b"\r\n")] * 2
+        for name in DECIDING
+        for value in [b"NUMBER"] * 4 + TELLING
+        for step in [plain(HOST + name + b": " + value + b"\r\n")]
     ]
 )
 @example(

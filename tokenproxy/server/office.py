@@ -1,0 +1,192 @@
+"""The admin listener of a process: what it tells of is gathered here, and it is served here.
+
+    async with Office(config, world) as office:
+        bound = office.prepare(config)
+        async with Runtime(config, office.world) as runtime:
+            office.adopt(bound, config, runtime)
+            office.announce(announce)
+
+`staff` tells of the processes that serve. Where the config has no `admin` nothing is gathered, and
+all of it does nothing.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol, Self
+
+import tokenproxy
+from tokenproxy.admin.api import Api
+from tokenproxy.admin.figures import Figures, merged
+from tokenproxy.admin.happenings import Happenings
+from tokenproxy.admin.history import History, keep_looking, step_before
+from tokenproxy.admin.parts import ConfigState, Count, Parts, Served, WorkerState
+from tokenproxy.admin.server import AdminServer
+from tokenproxy.admin.whereabouts import Whereabouts
+from tokenproxy.config.model import Config
+from tokenproxy.events import Event, Observe, to_all
+from tokenproxy.load import Load
+from tokenproxy.runtime import Runtime, World
+from tokenproxy.server.entrances import Entrances, Speech
+from tokenproxy.server.listeners import Bound
+from tokenproxy.server.listening import Listeners, Passed
+from tokenproxy.tasks import cancelled, spawn
+
+LAST_ANSWERS = 1.0  # seconds that what is being answered has at the end
+
+
+class Staff(Protocol):
+    """The processes that serve."""
+
+    async def count(self, ours: Figures) -> Count:
+        """What they have counted, and this process with `ours`; and how they are."""
+
+
+class Alone:
+    """This process is the only one, and has that load."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    async def count(self, ours: Figures) -> Count:
+        """What it has counted."""
+        worker = WorkerState(0, os.getpid(), self._load.connections)
+        return Count(merged([ours]).with_in_flight(self._load.in_flight()), (worker,))
+
+
+class Office:
+    """Observes what happens in `world`, and tells of it where the config says, in `async with`.
+
+    `state` is how the config in force came about, and `passed` are sockets that listen already.
+    Whether there is an admin listener at all is settled with the first config.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        staff: Staff | None = None,
+        state: ConfigState | None = None,
+        passed: Passed | None = None,
+    ) -> None:
+        self._is_wanted = config.admin is not None
+        self._clock = world.clock
+        self._staff = staff or Alone(world.load)
+        self._figures = Figures()
+        self._began = world.clock.now()
+        self._state = state or ConfigState(None, self._began.wall)
+        self.happenings = Happenings(lambda: world.clock.now().wall)
+        self.whereabouts = Whereabouts()
+        self._listeners = Listeners(passed or {}, "admin")
+        self._entrances = Entrances(lambda: self._desk.server, lambda: 0)
+        self._opened: Desk | None = None
+        self._announced: set[str] = set()
+        told = (world.observe, self._figures, self.happenings, self.whereabouts.note)
+        self.world = replace(world, observe=to_all(*told)) if self._is_wanted else world
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listeners.close()
+        await self._entrances.close(0.0)
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _desk(self) -> "Desk":
+        if self._opened is None:
+            raise RuntimeError("give it a config first: `office.adopt(…)`")
+        return self._opened
+
+    def prepare(self, config: Config) -> list[Bound]:
+        """Listen for another config, and answer nothing yet; for `adopt` or `discard`.
+
+        Raises:
+            ListenError: the address cannot be had.
+        """
+        is_there = self._is_wanted and config.admin is not None
+        return self._listeners.prepare([config.admin] if is_there and config.admin else [])
+
+    def discard(self, prepared: list[Bound]) -> None:
+        """Leave all as it is."""
+        self._listeners.discard(prepared)
+
+    def adopt(self, prepared: list[Bound], config: Config, runtime: Runtime) -> None:
+        """Tell of that config from now on, and answer what is asked."""
+        self._listeners.adopt(prepared)
+        if not self._is_wanted:
+            return
+        served = _served(config, runtime)
+        if self._opened is None:
+            parts = self._gathered(served)
+            self._opened = Desk(parts, config.allowed_hosts, self.world.observe)
+        else:
+            self._opened.change(served, config.allowed_hosts)
+        self._entrances.change([(bound, Speech()) for bound in prepared])
+
+    def announce(self, announce: Callable[[str], None]) -> None:
+        """All listeners accept by now: say where to ask."""
+        if self._opened is not None:
+            self._opened.parts.withheld = None
+        for bound in self._listeners.bound:
+            if bound.url not in self._announced:
+                self._announced.add(bound.url)
+                announce(f"admin on {bound.url}")
+
+    def told_by(self, worker: int, event: Event) -> None:
+        """A worker has told of something; what counts of it, it counts itself."""
+        self.happenings(event)
+        self.whereabouts.note(event, worker)
+
+    def stopping(self) -> None:
+        """Shutdown has begun: send no more work here."""
+        if self._opened is not None:
+            self._opened.parts.withheld = "stopping"
+
+    def _gathered(self, served: Served) -> Parts:
+        return Parts(
+            version=tokenproxy.__version__,
+            clock=self._clock,
+            began=self._began,
+            served=served,
+            config=self._state,
+            count=self._count,
+            happenings=self.happenings,
+            whereabouts=self.whereabouts,
+            history=History(until=step_before(self._began.wall)),
+        )
+
+    async def _count(self) -> Count:
+        return await self._staff.count(self._figures)
+
+
+class Desk:
+    """What answers, and looks now and then at what there is to tell."""
+
+    def __init__(self, parts: Parts, allowed_hosts: tuple[str, ...], observe: Observe) -> None:
+        self.parts = parts
+        self._api = Api(parts)
+        self.server = AdminServer(self._api.routes, allowed_hosts, observe)
+        looking = keep_looking(parts.history, parts.figures, parts.clock)
+        self._looking = spawn(looking, name="history")
+
+    def change(self, served: Served, allowed_hosts: tuple[str, ...]) -> None:
+        """Tell of another config."""
+        self.parts.served = served
+        self.server.change(allowed_hosts)
+
+    async def close(self) -> None:
+        """Answer no more; what is being answered has a moment."""
+        self._api.end()
+        await self.server.close(LAST_ANSWERS)
+        await cancelled(self._looking)
+
+
+def _served(config: Config, runtime: Runtime) -> Served:
+    return Served(
+        routes=runtime.table.routes,
+        credentials=config.credentials,
+        keepers=runtime.keepers,
+        wanted=config.readiness,
+    )
