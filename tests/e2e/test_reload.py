@@ -45,7 +45,7 @@ def rewrite(program: Program, settings: dict[str, Any]) -> None:
     """As an editor does: a new file takes the place of the old one."""
     file = program.folder / "tokenproxy.yaml"
     fresh = file.with_suffix(".new")
-    fresh.write_text(yaml.safe_dump({"log": {"level": "debug"}, **settings}))
+    fresh.write_text(yaml.safe_dump({"admin": None, "log": {"level": "debug"}, **settings}))
     fresh.replace(file)
 
 
@@ -279,3 +279,32 @@ def certify(ca: Any, file: Path) -> None:
 def shown(url: str) -> str:
     place = urlsplit(url)
     return ssl.get_server_certificate((place.hostname or "", place.port or 0))
+
+
+# -- what the admin listener tells ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_admin_tells_of_the_config_in_force_and_moves_with_it(
+    proxy: ProxyFactory, issuer: Issuer, api: Api, client: requests.Session, workers: int
+) -> None:
+    admins = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
+    settings = config(issuer, api, workers=workers, listen=f"127.0.0.1:{free_port()}")
+    program = proxy({**settings, "admin": admins[0]})
+    credentials = {**settings["credentials"], "other": {"type": "static", "token": "a-token"}}
+
+    reload(program, {**settings, "admin": admins[0], "credentials": credentials})
+    told_of = client.get(f"http://{admins[0]}/api/status").json()
+    assert set(told_of["credentials"]) == {"shop", "other"}
+    assert told_of["config"]["reloads"] == 1
+    assert told_of["config"]["error"] is None
+
+    rewrite(program, {**settings, "admin": admins[0], "routes": 1})
+    until(lambda: bool(told(program, "reload_failed")))
+    assert "routes" in client.get(f"http://{admins[0]}/api/status").json()["config"]["error"]
+    assert client.get(f"http://{admins[0]}/readyz").status_code == 200
+
+    reload(program, {**settings, "admin": admins[1]})
+    assert client.get(f"http://{admins[1]}/api/status").json()["config"]["reloads"] == 2
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://{admins[0]}/healthz", timeout=10)

@@ -60,7 +60,7 @@ def api() -> Iterator[Api]:
 
 def written(folder: Path, settings: Mapping[str, Any]) -> Path:
     file = folder / "tokenproxy.yaml"
-    file.write_text(yaml.safe_dump({"store": {"type": "memory"}, **settings}))
+    file.write_text(yaml.safe_dump({"admin": None, "store": {"type": "memory"}, **settings}))
     return file
 
 
@@ -98,7 +98,7 @@ def test_a_service_manager_is_told_how_it_goes(
         assert manager.until("READY=1")["STATUS"] == "Serving"
         manager.until("WATCHDOG=1")
 
-        file.write_text("routes: 1")
+        file.write_text("admin: null\nroutes: 1")
         os.kill(process.pid, signal.SIGHUP)
         assert int(manager.until("RELOADING=1")["MONOTONIC_USEC"]) > 0
         status = manager.until("READY=1")["STATUS"]
