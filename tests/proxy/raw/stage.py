@@ -188,6 +188,7 @@ async def staged(way: str, folder: Path) -> AsyncIterator[Stage]:
     config = Config.model_validate(
         {
             "listen": "127.0.0.1:0",
+            "admin": None,
             "store": {"type": "memory"},
             "credentials": {"c": STATIC},
             "routes": [{"upstream": upstream.url, "credential": "c"}],
