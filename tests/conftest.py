@@ -156,7 +156,12 @@ async def serving(nothing_left_behind: None, tmp_path: Path, way_in: str) -> Asy
     async with AsyncExitStack() as stack:
 
         async def start(config: dict[str, Any], *, faults: int = 0) -> Proxy:
-            settings = {"listen": "127.0.0.1:0", "store": {"type": "memory"}, **config}
+            settings = {
+                "listen": "127.0.0.1:0",
+                "admin": None,
+                "store": {"type": "memory"},
+                **config,
+            }
             events: list[Event] = []
             lines: asyncio.Queue[str] = asyncio.Queue()
             stopping = asyncio.Event()

@@ -4,7 +4,7 @@ No event holds a token or a secret; `token` is the label of `tokenproxy.secret.S
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +27,27 @@ class TokenTakenUp:
 
 @dataclass(frozen=True, slots=True)
 class RenewalFailed:
-    """No token could be had; `retry_in` seconds from now it is tried again."""
+    """No token could be had; `retry_in` seconds from now it is tried again.
+
+    `seconds` is what the try took, where it came to one.
+    """
 
     credential: str
     error: str
     retry_in: float
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LoginRequired:
-    """The issuer refused, and only a person can help."""
+    """The issuer refused, and only a person can help.
+
+    `seconds` is what the try took; None where there was none, and it is known all the same.
+    """
 
     credential: str
     error: str
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,10 @@ class RequestServed:
 
     `complete` is False where the answer began and did not come to its end: the upstream broke
     off, or the caller left.
+
+    `upstream_seconds` is what the upstream took from the last send to the head of its answer, and
+    `replay` the outcome where the first answer rejected the token: `accepted`, `rejected_again`, or
+    `not_replayable`.
     """
 
     route: str
@@ -96,6 +108,8 @@ class RequestServed:
     code: str | None
     complete: bool = True
     error: str | None = None
+    upstream_seconds: float | None = None
+    replay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +165,13 @@ Event = (
     | WorkerDied
 )
 Observe = Callable[[Event], None]
+
+
+def to_all(*observers: Observe) -> Observe:
+    """What tells each of them."""
+
+    def observe(event: Event) -> None:
+        for each in observers:
+            each(event)
+
+    return observe

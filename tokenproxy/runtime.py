@@ -27,6 +27,7 @@ from tokenproxy.config.process import TlsListener
 from tokenproxy.environment import state_folder, variables
 from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.events import Event, Observe
+from tokenproxy.load import Load
 from tokenproxy.proxy.bound import Bound
 from tokenproxy.proxy.handler import Handler
 from tokenproxy.proxy.outbound import Upstream, open_session
@@ -56,27 +57,38 @@ def unheard(event: Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a runtime takes from outside: time, chance, the environment, who listens."""
+    """All that a runtime takes from outside: time, chance, the environment, who listens.
+
+    In `load` it tells what is going on.
+    """
 
     clock: Clock = field(default_factory=SystemClock)
     random: Random = field(default_factory=system_random)
     variables: Mapping[str, str] = field(default_factory=variables)
     state_folder: Path = field(default_factory=state_folder)
     observe: Observe = unheard
+    load: Load = field(default_factory=Load)
 
 
 class Runtime:
     """A config at work: keepers that hold tokens, and the handler that answers requests.
 
+    Without `ahead` another process renews ahead of need what both find in the store.
     `close_grace` is how many seconds renewals under way are given when it is left: as many as
     the slowest request to a token endpoint may take, unless it is given. It may be set until
     then.
     """
 
     def __init__(
-        self, config: Config, world: World | None = None, *, close_grace: float | None = None
+        self,
+        config: Config,
+        world: World | None = None,
+        *,
+        close_grace: float | None = None,
+        ahead: bool = True,
     ) -> None:
         self._config = config
+        self._ahead = ahead
         self._world = world or World()
         self.close_grace = _longest_renewal(config) if close_grace is None else close_grace
         self._table = RouteTable(config.routes)
@@ -184,7 +196,7 @@ class Runtime:
     async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._close_keepers)
         for keeper in self.keepers.values():
-            await keeper.start()
+            await keeper.start(ahead=self._ahead)
         parts = Parts(
             table=self._table,
             upstreams=self._upstreams,
@@ -193,6 +205,7 @@ class Runtime:
             session=await stack.enter_async_context(open_session()),
             clock=self._world.clock,
             observe=self._world.observe,
+            load=self._world.load,
         )
         self._parts = parts
         self._handler = Handler(parts, self._config.allowed_hosts, self.client_key)

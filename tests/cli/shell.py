@@ -73,7 +73,7 @@ class Shell:
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.file = Path(mkdtemp(prefix="shell-", dir=folder)) / "tokenproxy.yaml"
-        self.file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", **config}))
+        self.file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "admin": None, **config}))
         self.secrets = set(secrets_in(config))
         self._home = folder / "home"
 

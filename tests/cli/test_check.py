@@ -41,6 +41,7 @@ def test_a_good_config_is_said_to_be_fine(
     assert capsys.readouterr().out.splitlines() == [
         f"{file} is fine.",
         "  listens on 127.0.0.1:8080",
+        "  admin on 127.0.0.1:8081",
         "  shop: / -> https://shop.example with shop",
     ]
 

@@ -16,6 +16,7 @@ FULL = Path("/dev/full")
 NO_ROOM = "error: cannot write to standard output (No space left on device)\n"
 CONFIG = """\
 listen: 127.0.0.1:{port}
+admin: null
 store: {{type: memory}}
 routes: [{{upstream: "http://127.0.0.1:1"}}]
 """

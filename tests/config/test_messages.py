@@ -271,7 +271,30 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name(
         ("log: {format: xml}", ["1: log.format: must be 'auto', 'console' or 'json'"]),
         ("allowed_hosts: x", [f"1: allowed_hosts: {A_LIST}, not text"]),
         ("allowed_hosts: ['']", ["1: allowed_hosts.0: must not be empty"]),
-        ("admin: localhost:80", ["1: admin: must be null"]),
+        (
+            "admin: 8081",
+            ["1: admin: is a port alone: write it with its address, as in 127.0.0.1:8080"],
+        ),
+        (
+            "admin: here",
+            ["1: admin: must be 'host:port' (port 0 picks a free one) or 'unix:/path'"],
+        ),
+        (
+            "admin: 0.0.0.0:8081",
+            [
+                "1: admin: would let other machines see how your credentials stand, and renew "
+                "them: use 127.0.0.1, [::1], localhost or a unix socket, or say 'allow_remote: "
+                "[admin]'"
+            ],
+        ),
+        (
+            "admin: 127.0.0.1:8080",
+            [
+                "1: admin: is an address that 'listen' names too: choose another one, or null for "
+                "none"
+            ],
+        ),
+        ("readiness: some", ["1: readiness: must be 'all', 'any' or 'none'"]),
         # -- types
         ("credentials: {a: {}}", [f"1: credentials.a.type: is missing: {TYPES}"]),
         ("credentials: {a: {type: }}", [f"1: credentials.a.type: is missing: {TYPES}"]),

@@ -353,7 +353,7 @@ def proxy(tmp_path: Path) -> Iterator[ProxyFactory]:
         def run(config: Mapping[str, Any], **env: str) -> Program:
             folder = Path(mkdtemp(prefix="proxy-", dir=tmp_path))
             file = folder / "tokenproxy.yaml"
-            told = {"listen": "127.0.0.1:0", "log": {"level": "debug"}, **config}
+            told = {"listen": "127.0.0.1:0", "admin": None, "log": {"level": "debug"}, **config}
             file.write_text(yaml.safe_dump(told))
             arguments = ["-m", "tokenproxy", "run", "-c", str(file)]
             program = Program(arguments, folder, {**program_environment(home), **env})

@@ -180,7 +180,7 @@ def test_a_worker_that_cannot_go_on_ends_with_its_supervisor_all_the_same(
 ) -> None:
     """Its log is a pipe that nobody reads: its event loop stands still at the next line."""
     file, (reading, writing) = tmp_path / "tokenproxy.yaml", os.pipe()
-    shop = config(issuer, api, workers=2, listen="127.0.0.1:0")
+    shop = config(issuer, api, workers=2, listen="127.0.0.1:0", admin=None)
     file.write_text(yaml.safe_dump(shop))
     with started(file, stdout=subprocess.PIPE, stderr=writing) as process:
         assert process.stdout is not None
@@ -293,7 +293,7 @@ def test_a_second_signal_ends_all_now(proxy: ProxyFactory, issuer: Issuer, api: 
 def run(folder: Path, config: dict[str, Any], **env: str) -> tuple[int, str, str]:
     """The program with a config that it is not to serve: its exit code, and what it said."""
     file = folder / "tokenproxy.yaml"
-    file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", **config}))
+    file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "admin": None, **config}))
     with started(file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **env) as process:
         try:
             out, err = process.communicate(timeout=30)

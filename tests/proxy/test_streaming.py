@@ -189,6 +189,7 @@ async def test_a_thousand_who_leave_leave_nothing(plain: Proxy, upstream: Upstre
 
 CONFIG = """
 listen: 127.0.0.1:0
+admin: null
 store: {{type: memory}}
 credentials: {{c: {{type: static, token: the-token}}}}
 routes:

@@ -47,6 +47,7 @@ class Stage:
         config = Config.model_validate(
             {
                 "listen": "127.0.0.1:0",
+                "admin": None,
                 "store": {"type": "file", "path": str(self._folder / "store")},
                 "credentials": {"shop": credential},
                 "routes": [{"upstream": upstream or self.api.url, "credential": "shop", **route}],

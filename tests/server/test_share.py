@@ -30,4 +30,6 @@ def test_a_worker_is_told_its_part_and_the_rest_as_it_is(monkeypatch: pytest.Mon
     parts = [apportioned(config, 3, index) for index in range(3)]
 
     assert [part.workers for part in parts] == [3, 2, 2]
-    assert {part.model_copy(update={"workers": 7}) == config for part in parts} == {True}
+    assert {part.admin for part in parts} == {None}  # the supervisor's alone
+    rest = {"workers": config.workers, "admin": config.admin}
+    assert {part.model_copy(update=rest) == config for part in parts} == {True}

@@ -33,7 +33,8 @@ class Scene:
         self.events: list[Event] = []
         self.lines: asyncio.Queue[str] = asyncio.Queue()
         self.stopping = asyncio.Event()
-        told = {"listen": f"unix:{folder / 's'}", "workers": WORKERS, "routes": [ROUTE], **config}
+        told = {"admin": None, "workers": WORKERS, "routes": [ROUTE], **config}
+        told.setdefault("listen", f"unix:{folder / 's'}")
         world = World(variables={}, state_folder=folder / "state", observe=self.events.append)
         config_ = Config.model_validate(told)
         self.work = supervise(config_, world, self.lines.put_nowait, WORKERS, self.stopping)

@@ -7,6 +7,7 @@ import typer
 import tokenproxy
 from tokenproxy.cli.check import check
 from tokenproxy.cli.demo import demo
+from tokenproxy.cli.health import health
 from tokenproxy.cli.login import login
 from tokenproxy.cli.logout import logout
 from tokenproxy.cli.output import say
@@ -30,6 +31,7 @@ app.command()(logout)
 app.command()(status)
 app.command()(token)
 app.command()(refresh)
+app.command()(health)
 
 
 def _version(*, wanted: bool) -> None:

@@ -52,6 +52,8 @@ async def _put_together(config: Config) -> None:
 def _summary(config: Config) -> list[str]:
     table = RouteTable(config.routes)
     lines = [f"  listens on {', '.join(map(address_of, config.listen))}"]
+    if config.admin is not None:
+        lines.append(f"  admin on {config.admin}")
     for route in table.routes:
         settings = route.settings
         with_what = f"with {settings.credential}" if settings.credential else "without a token"

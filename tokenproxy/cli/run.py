@@ -8,8 +8,8 @@ from tokenproxy.server.run import run as serve
 
 def run(config: ConfigOption = None) -> None:
     """Serve the routes of a config file until told to stop."""
-    _, loaded = load(config)
+    file, loaded = load(config)
     try:
-        serve(loaded.config, say)
+        serve(loaded.config, say, file)
     except ConfigError as error:
         raise loaded.placed(error) from error

@@ -135,6 +135,24 @@ def _guarded(listener: AnyListener, info: ValidationInfo) -> AnyListener:
     return listener
 
 
+def _admin_guarded(address: str | None, info: ValidationInfo) -> str | None:
+    """Beyond this machine only where the config says so, and nowhere that callers are served."""
+    if address is None:
+        return None
+    tcp, remote = split_address(address), info.data.get("allow_remote", ("admin",))
+    if tcp is not None and not is_loopback(tcp[0].lower()) and "admin" not in remote:
+        raise ValueError(
+            "would let other machines see how your credentials stand, and renew them: use "
+            "127.0.0.1, [::1], localhost or a unix socket, or say 'allow_remote: [admin]'"
+        )
+    taken = [address_of(listener) for listener in info.data.get("listen", ())]
+    if address in taken and not address.endswith(":0"):
+        raise ValueError(
+            "is an address that 'listen' names too: choose another one, or null for none"
+        )
+    return address
+
+
 Listeners = Annotated[
     tuple[
         Annotated[
@@ -183,13 +201,15 @@ class Log(Settings):
 class Process(Settings):
     """The top-level keys that are about the process.
 
-    What `listen` may be depends on the two before it.
+    What `listen` and `admin` may be depends on those before them.
     """
 
     allow_remote: tuple[Literal["listen", "admin"], ...] = ()
     client_key: Annotated[TokenText, AfterValidator(_long_enough)] | None = None
     listen: Listeners = ("127.0.0.1:8080",)
-    admin: None = None
+    admin: Annotated[
+        Address | None, AfterValidator(_admin_guarded), Field(validate_default=True)
+    ] = "127.0.0.1:8081"
     workers: Workers = 1
     shutdown_delay: Duration = 0.0
     shutdown_grace: Duration = 30.0
@@ -197,3 +217,4 @@ class Process(Settings):
     max_connections: Positive = 10_000
     timeouts: CallerTimeouts = CallerTimeouts()
     log: Log = Log()
+    readiness: Literal["all", "any", "none"] = "all"

@@ -39,7 +39,7 @@ from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight, Request
 from tokenproxy.proxy.route import CompiledRoute, Matched
 from tokenproxy.proxy.target import named
 from tokenproxy.proxy.transport import SWITCHING_PROTOCOLS, Connection, Message
-from tokenproxy.proxy.verdict import Step, decide
+from tokenproxy.proxy.verdict import Replay, Step, decide, outcome
 from tokenproxy.tokens.slot import Held
 
 WEBSOCKET = "websocket"  # the one protocol behind whose handshake aiohttp's parser stops
@@ -77,6 +77,8 @@ class Exchange:
         self._bytes_in = 0  # of a tunnel; a body counts its own
         self._bytes_out = 0
         self._replayed = False
+        self._replay: Replay | None = None
+        self._upstream_seconds: float | None = None
         self._complete = True
 
     # -- the stations ------------------------------------------------------------------------
@@ -137,6 +139,7 @@ class Exchange:
         """What becomes of the first answer."""
         rejects, begun = await self._rejects(outgoing.route, upstream, held)
         rejection = keeper.rejected(held.generation) if rejects else None
+        self._replay = outcome(rejection, attempt=1, replayable=self._replayable)
         match decide(rejection, attempt=1, replayable=self._replayable):
             case Step.FORWARD:
                 return await self._relay(upstream, begun)
@@ -146,6 +149,7 @@ class Exchange:
             case Step.RENEW_AND_RESEND | Step.RESEND_WITH_NEWER:
                 newer = await self._newer(keeper, held)
                 if newer is None or not self._replayable:
+                    self._replay = None if newer is None else Replay.NOT_REPLAYABLE
                     return await self._relay(upstream, begun)
                 return await self._resend(upstream, newer, outgoing)
 
@@ -154,7 +158,10 @@ class Exchange:
     ) -> web.StreamResponse:
         """Once more, with the newer token; whatever the answer is, it goes on."""
         await self._end(upstream)
-        return await self._relay(await self._send_with(newer, outgoing))
+        again = await self._send_with(newer, outgoing)
+        rejects, begun = await self._rejects(outgoing.route, again, newer)
+        self._replay = Replay.REJECTED_AGAIN if rejects else Replay.ACCEPTED
+        return await self._relay(again, begun)
 
     async def _end(self, upstream: aiohttp.ClientResponse) -> None:
         """Make way for another send."""
@@ -260,11 +267,13 @@ class Exchange:
     async def _send_head(
         self, route: CompiledRoute, head: Callable[[], bytes]
     ) -> aiohttp.ClientResponse:
+        sent = self._parts.clock.now().steady
         self._upstream = await send(
             self._parts.session,
             self._parts.upstreams[route.name],
             Message(self._request.method, head, self._body, self._protocols),
         )
+        self._upstream_seconds = self._parts.clock.now().steady - sent
         return self._upstream
 
     # -- towards the caller ------------------------------------------------------------------
@@ -390,6 +399,8 @@ class Exchange:
             replayed=self._replayed,
             code=self._code,
             complete=self._complete,
+            upstream_seconds=self._upstream_seconds,
+            replay=self._replay,
         )
 
     def _judged(self) -> Request:

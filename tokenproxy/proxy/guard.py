@@ -119,6 +119,23 @@ class Guard:
             return way
         return self._key_refusal(way, request.headers) or _refused_by_route(way, request) or way
 
+    def host_refusal(self, request: Request) -> Denied | None:
+        """What its framing, method and Host say against a request, whoever is to answer it."""
+        seen = _watched(request.headers)
+        return (
+            _framing(request, seen)
+            or _method(request.method)
+            or self._host(seen.get(b"host"), request.version)
+        )
+
+    def page_refusal(self, request: Request) -> Denied | None:
+        """What a browser says against a request that only our own pages may send."""
+        seen = _watched(request.headers)
+        hosts = seen.get(b"host")
+        if self._page(request.method, seen, hosts[0] if hosts else None, None) is None:
+            return Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE)
+        return None
+
     def admission(self, headers: Sequence[Header]) -> Admission | None:
         """What these fields let any request in HTTP/1.1 do that comes with them and no body.
 

@@ -1,13 +1,14 @@
 """What requests need, and do not own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
 
 from tokenproxy.clock import Clock
 from tokenproxy.events import Observe
+from tokenproxy.load import Load
 from tokenproxy.proxy.bound import Bound
 from tokenproxy.proxy.outbound import Upstream
 from tokenproxy.proxy.route import RouteTable
@@ -44,3 +45,4 @@ class Parts:
     session: aiohttp.ClientSession
     clock: Clock
     observe: Observe
+    load: Load = field(default_factory=Load)

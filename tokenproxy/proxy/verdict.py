@@ -16,13 +16,21 @@ A second answer goes on whatever it is: an API that says no to a new token says 
 caller, and asking a third time would be a loop.
 """
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from tokenproxy.tokens.slot import Rejection
 
 _RESENDS = 1
 # RFC 9110 9.2.2; TRACE is idempotent too, and goes nowhere.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+
+class Replay(StrEnum):
+    """What became of a request whose first answer rejected the token (contract 5)."""
+
+    ACCEPTED = "accepted"
+    REJECTED_AGAIN = "rejected_again"
+    NOT_REPLAYABLE = "not_replayable"
 
 
 class Step(Enum):
@@ -49,6 +57,19 @@ def decide(rejection: Rejection | None, *, attempt: int, replayable: bool) -> St
             return Step.RESEND_WITH_NEWER if replayable else Step.FORWARD
         case Rejection.RENEW:
             return Step.RENEW_AND_RESEND if replayable else Step.RENEW_AND_FORWARD
+
+
+def outcome(rejection: Rejection | None, *, attempt: int, replayable: bool) -> Replay | None:
+    """What an answer that rejects the token means for the replay; None while it is under way.
+
+    Takes what `decide` does. A second answer that is no rejection is not asked about: what is
+    replayed is accepted, unless something is said against it.
+    """
+    if attempt > _RESENDS:
+        return Replay.REJECTED_AGAIN
+    if rejection in {None, Rejection.KEEP} or replayable:
+        return None
+    return Replay.NOT_REPLAYABLE
 
 
 def may_retry_stale(

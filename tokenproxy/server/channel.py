@@ -1,10 +1,11 @@
 """What a supervisor and a worker say to each other, over a socket pair that only they hold.
 
-| from the supervisor | from the worker                                  |
-|---------------------|--------------------------------------------------|
-| `Brief`, first      | `Serves`: it accepts connections                 |
-| `Order.DRAIN`       | `Failed`: it cannot, and why; it ends after that |
-| `Order.END`         |                                                  |
+| from the supervisor | from the worker                                    |
+|---------------------|----------------------------------------------------|
+| `Brief`, first      | `Serves`: it accepts connections                   |
+| `Order.DRAIN`       | `Failed`: it cannot, and why; it ends after that   |
+| `Order.END`         | `Happened`: what a person should know              |
+| `Order.REPORT`      | `Report`: what it has counted; also when it ends   |
 
 The end of either side's stream means that its process is over. The config goes this way since a
 command line, and on some systems an environment, can be read by others.
@@ -15,11 +16,13 @@ import contextlib
 import pickle
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from tokenproxy.admin.figures import Figures
 from tokenproxy.config.model import Config
+from tokenproxy.events import Event
 
 _LENGTH = struct.Struct("!I")
 
@@ -49,6 +52,7 @@ class Order(Enum):
 
     DRAIN = auto()  # as a first signal does where there is one process
     END = auto()  # as a second one
+    REPORT = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,24 @@ class Failed:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker has counted so far, and how many connections it has."""
+
+    figures: Figures = field(default_factory=Figures)
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event in a worker that its supervisor does not see for itself."""
+
+    event: Event
+
+
+Message = Brief | Order | Serves | Failed | Report | Happened
+
+
 class Channel:
     """One end of it."""
 
@@ -75,7 +97,7 @@ class Channel:
         """The end that a socket is."""
         return cls(*await asyncio.open_unix_connection(sock=sock))
 
-    def send(self, message: Brief | Order | Serves | Failed) -> None:
+    def send(self, message: Message) -> None:
         """Say something; nobody hears it where the other side is over."""
         if not self._writer.is_closing():
             content = pickle.dumps(message)

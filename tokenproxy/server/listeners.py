@@ -82,8 +82,10 @@ def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:
     return {"ssl": tls, "ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LAST_WORDS}
 
 
-def bind(address: str, scheme: str = "http") -> Bound:
+def bind(address: str, scheme: str = "http", key: str = "listen") -> Bound:
     """Listen on `host:port` (port 0 picks a free one) or `unix:/path`, with its `?mode=`.
+
+    `key` is where the config names it.
 
     Raises:
         ListenError: the address cannot be had.
@@ -95,7 +97,7 @@ def bind(address: str, scheme: str = "http") -> Bound:
         if unix is not None:
             return _bind_unix(*unix)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address} ({_reason(error)})") from error
+        raise ListenError(f"cannot listen on {address} ({_reason(error, key)})") from error
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
@@ -196,7 +198,7 @@ def _remove_stale(path: str) -> None:
             raise OSError(errno.EADDRINUSE, "in use")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, key: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another program listens there: stop it, or name another 'listen'"
+        return f"another program listens there: stop it, or name another '{key}'"
     return error.strerror or str(error)

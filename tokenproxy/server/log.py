@@ -38,6 +38,7 @@ from tokenproxy.server.access import AccessLog
 from tokenproxy.server.faults import Faults
 
 MILLISECONDS = 1000
+FIGURES = frozenset({"upstream_seconds", "replay"})  # of an event, that are for metrics alone
 
 
 def open_log(settings: Log, stream: TextIO = sys.stderr) -> FilteringBoundLogger:
@@ -132,13 +133,15 @@ def _fields(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(event):
         value = getattr(event, field.name)
+        if field.name in FIGURES or value is None:
+            continue
         if field.name == "seconds":
             fields["ms"] = round(value * MILLISECONDS, 1)
         elif field.name == "complete":
             fields |= {} if value else {"incomplete": True}
         elif isinstance(value, float):
             fields[field.name] = round(value, 1)
-        elif value is not None:
+        else:
             fields[field.name] = value
     return fields
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenproxy.config.confidential import known
@@ -34,8 +35,10 @@ def _settle() -> None:
     gc.freeze()
 
 
-def run(config: Config, announce: Announce) -> None:
+def run(config: Config, announce: Announce, file: Path | None = None) -> None:
     """Serve until a signal comes; `announce` is given one line a listener.
+
+    `file` is where the config was read.
 
     Raises:
         ListenError: an address cannot be had.
@@ -53,9 +56,9 @@ def run(config: Config, announce: Announce) -> None:
     ):
         _settle()
         world = replace(world, observe=log)
-        work: Work = partial(serve, config, world, announce)
+        work: Work = partial(serve, config, world, announce, file=file)
         if workers > 1:
-            work = partial(supervise, config, world, announce, workers)
+            work = partial(supervise, config, world, announce, workers, file=file)
         runner.run(_until_told(work))
 
 

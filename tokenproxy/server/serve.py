@@ -9,6 +9,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
@@ -17,6 +18,7 @@ from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.descriptors import limit, make_room
 from tokenproxy.server.listeners import Bound, handshakes, listening
+from tokenproxy.server.office import Office
 from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 
@@ -36,29 +38,36 @@ async def serve(
     *,
     bound: Sequence[Bound] = (),
     turns: Turns | None = None,
+    file: Path | None = None,
 ) -> None:
     """Serve until `stopping` is set, then drain and give everything back.
 
     `bound` are the config's listeners, where somebody has bound them already, and `turns` says
-    which of those who share them takes a connection.
+    which of those who share them takes a connection: who is one of many has a supervisor, which
+    renews ahead of need for all. `file` is where the config was read.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
     """
     make_room(config.max_connections)
-    runtime = Runtime(config, world, close_grace=0)
+    office = Office(config, world, file=file)
+    runtime = Runtime(config, office.world, close_grace=0, ahead=turns is None)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(runtime.built())
         listeners = bound or stack.enter_context(listening(config.listen))
+        stack.enter_context(office.bound())
         await stack.enter_async_context(runtime)
         server = await stack.enter_async_context(_wire(runtime, config))
+        await stack.enter_async_context(office.open(runtime))
         accepting = [(one, runtime.listener_tls.get(at)) for at, one in enumerate(listeners)]
-        short = partial(world.observe, DescriptorsUsedUp(NO_ROOM.format(limit())))
+        short = partial(office.world.observe, DescriptorsUsedUp(NO_ROOM.format(limit())))
         async with _accepting(server, accepting, turns, short):
             for listener in listeners:
                 announce(f"listening on {listener.url}")
+            office.announce(announce)
             await stopping.wait()
+            office.stopping()
             await world.clock.sleep(config.shutdown_delay)
         ends = world.clock.now().after(config.shutdown_grace)
         await _drain(server, config.shutdown_grace, world.clock)

@@ -16,9 +16,9 @@ def share(total: int, workers: int, index: int) -> int:
 
 
 def apportioned(config: Config, workers: int, index: int) -> Config:
-    """The config as one of the workers is to obey it."""
+    """The config as one of the workers is to obey it: the supervisor alone serves admin."""
     routes = tuple(_part(route, workers, index) for route in config.routes)
-    return _part(config, workers, index).model_copy(update={"routes": routes})
+    return _part(config, workers, index).model_copy(update={"routes": routes, "admin": None})
 
 
 def _part(settings: S, workers: int, index: int) -> S:

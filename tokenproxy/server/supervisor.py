@@ -14,16 +14,28 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 from tokenproxy.config.model import Config
-from tokenproxy.events import Observe, WorkerStarted
+from tokenproxy.events import WorkerStarted
 from tokenproxy.runtime import Runtime, World
-from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
+from tokenproxy.server.channel import (
+    Brief,
+    Channel,
+    Failed,
+    Happened,
+    Inherited,
+    Order,
+    Report,
+    Serves,
+)
 from tokenproxy.server.crew import Crew, End
 from tokenproxy.server.listeners import Bound, listening
+from tokenproxy.server.office import Office
 from tokenproxy.server.serve import Announce
+from tokenproxy.server.staff import Workers
 from tokenproxy.server.turns import Turns, shared
 
 LEEWAY = 1.0  # seconds that workers may take beyond `shutdown_grace`
@@ -43,31 +55,50 @@ sys.exit(main(int(sys.argv[1])))
 
 
 async def supervise(
-    config: Config, world: World, announce: Announce, workers: int, stopping: asyncio.Event
+    config: Config,
+    world: World,
+    announce: Announce,
+    workers: int,
+    stopping: asyncio.Event,
+    *,
+    file: Path | None = None,
 ) -> None:
     """Have that many workers serve until `stopping` is set, then drain.
+
+    `file` is where the config was read.
 
     Raises:
         ListenError: an address cannot be had.
         ConfigError: a file that the config names cannot be used; nothing has listened then.
         WorkerError: a worker does not come to serve.
     """
-    async with Runtime(config, world).built():
-        pass  # what is wrong is told once, and before anything listens
-    with listening(config.listen) as listeners, shared(workers) as turns, _lifeline() as lifeline:
+    staff = Workers()
+    office = Office(config, world, staff, file)
+    runtime = Runtime(config, office.world, close_grace=0)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(runtime.built())  # what is wrong is told once
+        listeners = stack.enter_context(listening(config.listen))
+        stack.enter_context(office.bound())
+        turns, lifeline = stack.enter_context(shared(workers)), stack.enter_context(_lifeline())
+        await stack.enter_async_context(runtime)
+        await stack.enter_async_context(office.open(runtime))
         inherited = tuple(_inherited(bound) for bound in listeners)
         brief = partial(Brief, config, workers, inherited, turns, lifeline)
-        launch = partial(_launch, brief, world.observe)
-        async with Crew(workers, launch, world.clock, world.observe) as crew:
+        launch = partial(_launch, brief, staff, office)
+        async with Crew(workers, launch, world.clock, office.world.observe) as crew:
             if await crew.serves(stopping):
                 for listener in listeners:
                     announce(f"listening on {listener.url}")
+                office.announce(announce)
                 await stopping.wait()
+            office.stopping()
             crew.drain()
             await crew.ended(config.shutdown_delay)
             for listener in listeners:
                 listener.close()
+            ends = world.clock.now().after(config.shutdown_grace)
             await crew.ended(config.shutdown_grace + LEEWAY)
+        runtime.close_grace = max(0.0, world.clock.now().until(ends))
 
 
 @contextmanager
@@ -85,7 +116,9 @@ def _inherited(bound: Bound) -> Inherited:
     return Inherited(bound.url, tuple(one.fileno() for one in bound.sockets))
 
 
-async def _launch(brief: Callable[[int], Brief], observe: Observe, index: int) -> "Process":
+async def _launch(
+    brief: Callable[[int], Brief], staff: Workers, office: Office, index: int
+) -> "Process":
     told = brief(index)
     ours, theirs = socket.socketpair()
     with theirs:
@@ -96,7 +129,7 @@ async def _launch(brief: Callable[[int], Brief], observe: Observe, index: int) -
             await channel.close()
             raise
     channel.send(told)
-    return Process(told, process, channel, observe)
+    return Process(told, process, channel, staff, office)
 
 
 def _started(channel: int, told: Brief) -> subprocess.Popen[bytes]:
@@ -114,12 +147,18 @@ class Process:
     """A worker, as its supervisor has it."""
 
     def __init__(
-        self, told: Brief, process: subprocess.Popen[bytes], channel: Channel, observe: Observe
+        self,
+        told: Brief,
+        process: subprocess.Popen[bytes],
+        channel: Channel,
+        staff: Workers,
+        office: Office,
     ) -> None:
         self._told = told
         self._process = process
         self._channel = channel
-        self._observe = observe
+        self._staff = staff
+        self._office = office
 
     def order(self, order: Order) -> None:
         """Tell it to do something."""
@@ -132,12 +171,23 @@ class Process:
     async def attended(self, serves: Callable[[], None]) -> End:
         """Wait for its end; `serves` is called once it accepts connections."""
         error: str | None = None
+        index, pid = self._told.index, self._process.pid
         while (said := await self._channel.receive()) is not None:
-            if isinstance(said, Failed):
-                error = said.error
-            elif isinstance(said, Serves):
-                self._observe(WorkerStarted(self._told.index, self._process.pid))
-                serves()
+            match said:
+                case Failed():
+                    error = said.error
+                case Serves():
+                    self._staff.joined(index, pid, partial(self.order, Order.REPORT))
+                    self._office.world.observe(WorkerStarted(index, pid))
+                    serves()
+                case Report():
+                    self._staff.heard(index, said)
+                case Happened(event):
+                    self._office.told_by(index, event)
+                case _:
+                    pass
+        self._staff.left(index)
+        self._office.whereabouts.ended(index)
         await self._channel.close()
         code = await asyncio.to_thread(self._over)
         Turns(self._told.turns, self._told.index).leave()

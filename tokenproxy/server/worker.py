@@ -4,13 +4,32 @@ import asyncio
 import os
 import signal
 import socket
-from dataclasses import replace
+from collections.abc import Callable
 from threading import Thread
 
+from tokenproxy.admin.figures import Figures
 from tokenproxy.config.confidential import known
 from tokenproxy.errors import TokenproxyError
+from tokenproxy.events import (
+    Event,
+    LoginRequired,
+    Observe,
+    RequestServed,
+    TokenTakenUp,
+    to_all,
+)
+from tokenproxy.load import Load
 from tokenproxy.runtime import World
-from tokenproxy.server.channel import Brief, Channel, Failed, Inherited, Order, Serves
+from tokenproxy.server.channel import (
+    Brief,
+    Channel,
+    Failed,
+    Happened,
+    Inherited,
+    Order,
+    Report,
+    Serves,
+)
 from tokenproxy.server.lines import open_lines
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.log import EventLog, ForeignLog
@@ -54,8 +73,7 @@ async def _work(sock: socket.socket) -> int:
 
 async def _serve(brief: Brief, channel: Channel) -> None:
     config = apportioned(brief.config, brief.workers, brief.index)
-    world = World()
-    log = EventLog(config.log, open_lines(STDERR))
+    log, figures, load = EventLog(config.log, open_lines(STDERR)), Figures(), Load()
     bound = [_bound(listener) for listener in brief.listeners]
     stopping, ending, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -66,22 +84,48 @@ async def _serve(brief: Brief, channel: Channel) -> None:
             told.set()
             channel.send(Serves())
 
+    def report() -> None:
+        channel.send(Report(figures.with_in_flight(load.in_flight()), load.connections))
+
+    observe = log if brief.config.admin is None else to_all(log, figures, _telling(channel))
+    world = World(observe=observe, load=load)
     with known(config), log, library_logs(ForeignLog(log.logger)):
-        world = replace(world, observe=log)
-        obeying = spawn(_obey(channel, stopping, ending), name="obey")
+        obeying = spawn(_obey(channel, stopping, ending, report), name="obey")
         try:
             turns = Turns(brief.turns, brief.index)
             serving = serve(config, world, accepts, stopping, bound=bound, turns=turns)
             await unless(serving, ending)
         finally:
             await cancelled(obeying)
+            report()
 
 
-async def _obey(channel: Channel, stopping: asyncio.Event, ending: asyncio.Event) -> None:
+async def _obey(
+    channel: Channel, stopping: asyncio.Event, ending: asyncio.Event, report: Callable[[], None]
+) -> None:
     """Do what is ordered; end now where nobody is left to order anything."""
-    while await channel.receive() is Order.DRAIN:
-        stopping.set()
-    ending.set()
+    while True:
+        match await channel.receive():
+            case Order.DRAIN:
+                stopping.set()
+            case Order.REPORT:
+                report()
+            case _:
+                ending.set()
+                return
+
+
+def _telling(channel: Channel) -> Observe:
+    """What tells the supervisor of all that it does not see for itself."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case RequestServed() | TokenTakenUp() | LoginRequired(seconds=None):
+                pass  # it counts the first, and learns the others from the store, as we did
+            case _:
+                channel.send(Happened(event))
+
+    return tell
 
 
 def _end_with(lifeline: int) -> None:

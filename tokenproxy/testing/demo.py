@@ -69,6 +69,7 @@ def _config(issuer: Issuer, api: Api, store: Path) -> Config:
     return Config.model_validate(
         {
             "listen": _free_address(),
+            "admin": None,
             "store": {"type": "file", "path": str(store)},
             "credentials": {
                 "shop": {

@@ -137,12 +137,14 @@ async def _cut_off(
         task.cancel()  # one who is cancelled once more waits for no save
 
 
-def setback(name: str, slot: Slot, error: SourceError, now: Moment) -> Event:
-    """Tell the slot that a renewal has failed; what there is to announce then."""
+def setback(
+    name: str, slot: Slot, error: SourceError, now: Moment, took: float | None = None
+) -> Event:
+    """Tell the slot that a renewal has failed, and `took` so long; what there is to announce."""
     if not isinstance(error, SourceUnavailable):
-        return LoginRequired(name, slot.refused(str(error)).why)
+        return LoginRequired(name, slot.refused(str(error)).why, took)
     match slot.failed(error, now):
         case Refused(why):
-            return LoginRequired(name, why)
+            return LoginRequired(name, why, took)
         case float() as seconds:
-            return RenewalFailed(name, str(error), seconds)
+            return RenewalFailed(name, str(error), seconds, took)

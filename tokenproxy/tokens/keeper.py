@@ -6,6 +6,7 @@ Here are the questions that requests ask, and the lifetimes of all of these.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from random import Random
 
@@ -238,7 +239,15 @@ class Keeper:
             last_error=self._vault.trouble or record.error,
             is_stored=self._source.persistent,
             is_readable=self._vault.trouble is None,
+            issued_at=None if held is None else held.token.issued_at,
+            renews_at=None if held is None else self._renews_at(held),
+            retry_at=self._slot.retry_at(now),
+            token=None if held is None else held.token.access.label,
         )
+
+    def _renews_at(self, held: Held) -> float | None:
+        at = held.renew_from.wall
+        return at if self._source.renewable and math.isfinite(at) else None
 
     @property
     def state(self) -> State:
@@ -252,8 +261,11 @@ class Keeper:
 
     # -- lifetime ----------------------------------------------------------------------------
 
-    async def start(self, *, watch: bool = True) -> None:
-        """Take up what the store holds, then look after it; without `watch` only the first."""
+    async def start(self, *, watch: bool = True, ahead: bool = True) -> None:
+        """Take up what the store holds, then look after it; without `watch` only the first.
+
+        Without `ahead` another process renews ahead of need what both find in the store.
+        """
         try:
             await self._renewer.look()
         except StoreError as error:
@@ -266,9 +278,9 @@ class Keeper:
             spawn(store, name=f"watch the store of {self.name}"),
             spawn(source, name=f"watch the source of {self.name}"),
         ]
-        if self._settings.background:
-            ahead = look_ahead(self._changed, self.renew_behind, self._attention, self._clock)
-            self._vigil.append(spawn(ahead, name=f"renew {self.name} ahead"))
+        if self._settings.background and (ahead or not self._source.persistent):
+            looking = look_ahead(self._changed, self.renew_behind, self._attention, self._clock)
+            self._vigil.append(spawn(looking, name=f"renew {self.name} ahead"))
 
     async def close(self, grace: float = 0.0) -> None:
         """End all that runs; a renewal under way is given `grace` seconds to be stored.

@@ -278,7 +278,7 @@ class Renewer:
             carries_on = renewal.attempt is Attempt.RENEW
             await self._store(course, granted, lease, began, carries_on=carries_on)
         except (SourceUnavailable, SourceRefused) as error:
-            return await self._fail(course, error, lease)
+            return await self._fail(course, error, lease, began)
         self._slot.renewed()
         return None
 
@@ -294,7 +294,11 @@ class Renewer:
         return self._slot.is_rejected and record.token is not None
 
     async def _fail(
-        self, course: "_Course", error: SourceUnavailable | SourceRefused, lease: Lease | None
+        self,
+        course: "_Course",
+        error: SourceUnavailable | SourceRefused,
+        lease: Lease | None,
+        began: Moment,
     ) -> Event:
         """Tell the slot, and then all who share the record."""
         now = self._clock.now()
@@ -306,7 +310,7 @@ class Renewer:
             course.record = replace(record, token=None)  # and no other one will follow
             await self._save_setback(course, self._with(course.record, str(error)), lease)
             record = course.record
-        event = setback(self._name, self._slot, error, now)
+        event = setback(self._name, self._slot, error, now, now.steady - began.steady)
         pause = event.retry_in if isinstance(event, RenewalFailed) else 0.0
         failed = self._with(record, str(error), not_before=now.wall + pause if pause else 0.0)
         self._known_setback = failed.setback

@@ -305,6 +305,14 @@ class Slot:
         self._rejected = False
         self._fresh_until = fresh_until
 
+    def retry_at(self, now: Moment) -> float | None:
+        """When the source may be asked again, in seconds since the epoch; None for at once."""
+        match self._trouble:
+            case _Cooling(_, until) if now.until(until) > 0:
+                return now.wall + now.until(until)
+            case _:
+                return None
+
     def may_try(self, now: Moment) -> bool:
         """Whether nothing that went wrong forbids to ask the source now."""
         match self._trouble:

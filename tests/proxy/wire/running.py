@@ -164,7 +164,7 @@ class Running:
         return self.run(self._serve(config, wire))
 
     async def _serve(self, config: dict[str, Any], wire: type[Wire]) -> Served:
-        settings = {"listen": "127.0.0.1:0", "store": {"type": "memory"}, **config}
+        settings = {"listen": "127.0.0.1:0", "admin": None, "store": {"type": "memory"}, **config}
         events: list[Event] = []
         lines: asyncio.Queue[str] = asyncio.Queue()
         stopping = asyncio.Event()

@@ -536,7 +536,12 @@ from tokenproxy.server.serve import serve
 
 async def main(upstream, folder):
     config = Config.model_validate(
-        {"listen": "127.0.0.1:0", "store": {"type": "memory"}, "routes": [{"upstream": upstream}]},
+        {
+            "listen": "127.0.0.1:0",
+            "admin": None,
+            "store": {"type": "memory"},
+            "routes": [{"upstream": upstream}],
+        },
         context={"folder": Path(folder)},
     )
     world = World(

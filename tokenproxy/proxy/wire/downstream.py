@@ -70,6 +70,11 @@ class Downstream(asyncio.Protocol):
         self._is_beginning = False  # requests, as long as each is answered at once
         self._tunnel: Tunnel | None = None
 
+    @property
+    def current(self) -> Turn | None:
+        """The request that is being answered, if there is one."""
+        return self._current
+
     # -- the connection ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

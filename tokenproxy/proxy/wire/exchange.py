@@ -12,7 +12,7 @@ from tokenproxy.proxy.bound import wants_nonce
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.matching import MAX_BODY, Verdict
-from tokenproxy.proxy.verdict import Step, decide, may_retry_stale
+from tokenproxy.proxy.verdict import Replay, Step, decide, may_retry_stale, outcome
 from tokenproxy.proxy.wire.outbound import AnswerHead, End
 from tokenproxy.proxy.wire.sending import CHUNKED, Sending
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -48,6 +48,7 @@ class Exchange(Sending):
             self._interim(head)
             return
         self._answer = head
+        self._upstream_seconds = self._caller.server.loop.time() - self._sent_at
         self.deadline = self._after(self._timeouts.idle)
         if self._awaits_continue:
             self._no_wait()
@@ -115,6 +116,7 @@ class Exchange(Sending):
         """The answer rejects the token: it is renewed and the request sent once more, or not."""
         rejection = None if self._replayed else keeper.rejected(held.generation)
         attempt = 2 if self._replayed else 1
+        self._replay = outcome(rejection, attempt=attempt, replayable=self._is_replayable)
         match decide(rejection, attempt=attempt, replayable=self._is_replayable):
             case Step.FORWARD:
                 self._relay()
@@ -139,6 +141,7 @@ class Exchange(Sending):
     async def _renewed(self, keeper: "TokenKeeper", held: Held) -> None:
         newer = await keeper.replaced(held.generation)
         if newer is None or not self._is_replayable:
+            self._replay = None if newer is None else Replay.NOT_REPLAYABLE
             self._relay()
             return
         self._held = newer
@@ -246,13 +249,15 @@ class Exchange(Sending):
         """Such an answer has come."""
         self._connection = None
         self._status = head.status
+        now = self._caller.server.loop.time()
+        self._upstream_seconds = now - self._sent_at
         self._bytes_out = len(body)
         self._is_out = self.answered = True
         self.deadline = NEVER
         self._caller.write((head.out or b"") + body)
         if self._upload is not None:
             self._upload.close()
-        self._tell()
+        self._tell(now)
         self._caller.answered(self)
 
     def answer_piece(self, piece: bytes) -> None:
@@ -387,6 +392,7 @@ class Exchange(Sending):
             )
             return
         self._status = head.status
+        self._upstream_seconds = self._caller.server.loop.time() - self._sent_at
         self.answered = True
         self.deadline = NEVER
         self._connection = None

@@ -234,6 +234,7 @@ class Sending(Turn, Client):
         self._answer = None
         self._ready = False
         chunked = None if upload is None else upload.length is None
+        self._sent_at = self._caller.server.loop.time()
         connection.begin(
             self,
             method,

@@ -5,6 +5,7 @@ share: the pools, the sweep of deadlines, the guards.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 
 from tokenproxy.proxy.guard import Guard
@@ -57,6 +58,7 @@ class Wire:
             )
             for route in parts.table.routes
         }
+        parts.load.add(self)
 
     def _shortest(self) -> float:
         """The shortest of the times that the sweep watches."""
@@ -69,6 +71,18 @@ class Wire:
     def __call__(self) -> Downstream:
         """A protocol for a new connection."""
         return Downstream(self)
+
+    # -- asked by people ---------------------------------------------------------------------
+
+    @property
+    def connected(self) -> int:
+        """How many connections are open."""
+        return len(self.connections)
+
+    def in_flight(self) -> Counter[str]:
+        """The requests that are being answered, by route; one without a route has no name."""
+        turns = [connection.current for connection in self.connections]
+        return Counter(turn.route_name or "" for turn in turns if turn and turn.is_in_flight)
 
     # -- told by connections -----------------------------------------------------------------
 
@@ -122,3 +136,4 @@ class Wire:
         for pool in self.pools.values():
             await pool.close()
         self.sweep.close()
+        self.parts.load.discard(self)

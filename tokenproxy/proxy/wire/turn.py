@@ -24,6 +24,7 @@ from tokenproxy.proxy.cors import share
 from tokenproxy.proxy.head import message_head
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.request import Denied, OptionsAsked, Preflight
+from tokenproxy.proxy.verdict import Replay as Outcome
 from tokenproxy.proxy.wire.inbound import Head
 from tokenproxy.proxy.wire.known import KnownRequest
 from tokenproxy.proxy.wire.sweep import NEVER
@@ -52,6 +53,9 @@ class Turn(ABC):
     _continue_told = False
     _replayed = False
     _told = False
+    _sent_at = 0.0  # to the upstream, the last time
+    _upstream_seconds: float | None = None
+    _replay: str | None = None
     _status = CALLER_LEFT
     _code: ErrorCode | None = None
     _error: str | None = None  # what was wrong with the upstream
@@ -72,7 +76,7 @@ class Turn(ABC):
     def begin(self, known: KnownRequest | None = None) -> None:
         """It is this request's turn; it may be `known`."""
         self._is_begun = True
-        self._began = self._caller.server.loop.time()
+        self._began = self._sent_at = self._caller.server.loop.time()
         try:
             if self._instead is not None:
                 self._refuse(*self._instead)
@@ -219,8 +223,13 @@ class Turn(ABC):
 
     # -- about it ----------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        """Tell of this request, once."""
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether it is being answered."""
+        return self._is_begun and not self._told
+
+    def _tell(self, now: float = 0.0) -> None:
+        """Tell of this request, once; `now` is the loop's time, for who has asked already."""
         if self._told or not self._is_begun:
             return
         self._told = True
@@ -232,15 +241,22 @@ class Turn(ABC):
                 method=method,
                 path=path,
                 status=self._status,
-                seconds=server.loop.time() - self._began,
+                seconds=(now or server.loop.time()) - self._began,
                 bytes_in=self._bytes_in if self._upload is None else self._upload.received,
                 bytes_out=self._bytes_out,
                 replayed=self._replayed,
                 code=None if self._code is None else self._code.value,
                 complete=self._is_complete,
                 error=self._error,
+                upstream_seconds=self._upstream_seconds,
+                replay=self._outcome() if self._replayed else self._replay,
             )
         )
+
+    def _outcome(self) -> str | None:
+        """What became of a replay: accepted, if it was answered and nothing speaks against it."""
+        is_answered = self._code is None and self._status != CALLER_LEFT
+        return self._replay or (Outcome.ACCEPTED if is_answered else None)
 
 
 class Refusal(Turn):

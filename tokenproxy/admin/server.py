@@ -1,0 +1,147 @@
+"""The admin listener's server: which path is answered by whom, and what all answers share.
+
+On aiohttp's server below its applications: so what cannot be read, and what went wrong in here,
+is answered in our own words too. aiohttp's would quote the request.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import HttpVersion11, web
+
+from tokenproxy.admin.answers import SECURITY, problem
+from tokenproxy.admin.guard import AdminGuard
+from tokenproxy.events import InternalError, Observe
+from tokenproxy.proxy.hosts import Listener
+from tokenproxy.proxy.request import Denied
+
+MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
+
+Handle = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+Routes = Mapping[str, Mapping[str, Handle]]  # by path, `*` for one segment of it, then by method
+
+SILENT = logging.getLogger("tokenproxy.admin")
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False  # what aiohttp tells of a request may quote it
+SILENT.setLevel(logging.CRITICAL)
+
+
+class AdminServer:
+    """Answers the requests of one or more listeners, by `routes`; make connections with it."""
+
+    def __init__(self, routes: Routes, allowed_hosts: tuple[str, ...], observe: Observe) -> None:
+        self._routes = {tuple(path.split("/")): methods for path, methods in routes.items()}
+        self._allowed_hosts = allowed_hosts
+        self._observe = observe
+        self._guards: dict[object, AdminGuard] = {}
+        self._loop = asyncio.get_running_loop()
+        self._server = web.Server(self._handle, handler_cancellation=True)
+
+    def __call__(self) -> asyncio.Protocol:
+        """A protocol for a new connection."""
+        return _Connection(self._server, loop=self._loop, access_log=SILENT, logger=SILENT)
+
+    async def close(self, seconds: float) -> None:
+        """End all connections; what is being answered has so many seconds."""
+        self._server.pre_shutdown()
+        await self._server.shutdown(seconds)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except ConnectionError:
+            raise  # whoever asked has gone
+        except Exception as error:  # noqa: BLE001 - a fault of our own, told in our own words
+            self._observe(InternalError("", type(error).__name__))
+            return problem(500, "internal_error", "The proxy has failed on this request.")
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        version = "1.1" if request.version == HttpVersion11 else "1.0"
+        denied = self._guard(request).refusal(request, path, version=version)
+        if denied is not None:
+            return refused(denied)
+        methods, segment = self._found(path)
+        if methods is None:
+            return problem(404, "not_found", "There is nothing at this address.")
+        handle = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handle is None:
+            allow = ", ".join(["GET, HEAD" if method == "GET" else method for method in methods])
+            return problem(
+                405, "method_not_allowed", "This address takes no such method.", allow=allow
+            )
+        return await handle(request, segment)
+
+    def _found(self, path: str) -> tuple[Mapping[str, Handle] | None, str]:
+        """Who answers for a path, and what stands there for a `*`."""
+        segments = tuple(path.split("/"))
+        if segments in self._routes:
+            return self._routes[segments], ""
+        for place, segment in enumerate(segments):
+            pattern = (*segments[:place], "*", *segments[place + 1 :])
+            if segment and pattern in self._routes:
+                return self._routes[pattern], segment
+        return None, ""
+
+    def _guard(self, request: web.BaseRequest) -> AdminGuard:
+        """The guard of the listener that the request came by, told apart by its local address."""
+        protocol = request.protocol
+        sockname = protocol.sockname
+        if protocol.transport is None or sockname is None:
+            # Without an address it would pass for a unix socket, where no Host is wrong.
+            raise ConnectionResetError("the caller has gone")
+        guard = self._guards.get(sockname)
+        if guard is None:
+            if len(self._guards) >= MOST_GUARDS:
+                self._guards.clear()
+            guard = AdminGuard(Listener(_addresses(sockname)), self._allowed_hosts)
+            self._guards[sockname] = guard
+        return guard
+
+
+def refused(denied: Denied) -> web.Response:
+    """The answer of the guard."""
+    response = problem(denied.code.status, denied.code.value, denied.detail)
+    if denied.close:
+        response.force_close()
+    return response
+
+
+def _addresses(sockname: object) -> tuple[tuple[str, int], ...]:
+    """A TCP socket's own address; none for a unix socket."""
+    match sockname:
+        case (str() as host, int() as port, *_):
+            return ((host, port),)
+        case _:
+            return ()
+
+
+class _Connection(web.RequestHandler):
+    """One connection, whose errors are told in our own words, and nowhere logged."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what cannot be read."""
+        del exc, message
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        if status >= 500:  # noqa: PLR2004 - HTTP's
+            response = problem(status, "internal_error", "The proxy has failed on this request.")
+        else:
+            response = problem(status, "bad_request", "The request is not well-formed HTTP.")
+        response.force_close()
+        return response
+
+
+def streaming(content_type: str) -> dict[str, Any]:
+    """The fields of an answer that has no end."""
+    return {**SECURITY, "Content-Type": content_type, "X-Accel-Buffering": "no"}

@@ -1,0 +1,66 @@
+"""`tokenproxy health`: whether work may be sent to the proxy that runs, for container checks."""
+
+import http.client
+import json
+import socket
+from typing import Any
+
+import typer
+
+from tokenproxy.cli.config import ConfigOption, load
+from tokenproxy.cli.output import complain, say
+from tokenproxy.config.process import split_address, split_unix
+from tokenproxy.errors import ConfigError
+
+PATIENCE = 5.0  # seconds; container checks wait for thirty, mostly
+MOST = 1 << 20  # bytes of an answer; it has a line for each credential
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
+
+
+def health(config: ConfigOption = None) -> None:
+    """Ask the proxy that runs whether it is ready: exit code 0 or 1."""
+    _, loaded = load(config)
+    if loaded.config.admin is None:
+        raise ConfigError("the config has no 'admin' listener that could be asked: give it one")
+    try:
+        ready, reasons = _asked(_connection(loaded.config.admin))
+    except (OSError, http.client.HTTPException, ValueError):
+        complain(f"nothing answers on the admin listener, {loaded.config.admin}: is it running?")
+        raise typer.Exit(1) from None
+    if not ready:
+        complain(f"not ready: {', '.join(reasons)}")
+        raise typer.Exit(1)
+    say("ready")
+
+
+def _asked(connection: http.client.HTTPConnection) -> tuple[bool, list[str]]:
+    """Raise OSError, HTTPException or ValueError where there is no such answer."""
+    connection.request("GET", "/readyz")
+    found: Any = json.loads(connection.getresponse().read(MOST))
+    if not isinstance(found, dict) or not isinstance(found.get("reasons"), list):
+        raise ValueError("something else answers there")  # noqa: TRY004 - a kind of bad JSON
+    return found.get("ready") is True, [str(reason) for reason in found["reasons"]]
+
+
+def _connection(address: str) -> http.client.HTTPConnection:
+    tcp, unix = split_address(address), split_unix(address)
+    if unix is not None:
+        return _UnixConnection(unix[0])
+    if tcp is None or tcp[1] == 0:
+        raise ConfigError(
+            "the config has its 'admin' listener on a port that the system picks: name one"
+        )
+    return http.client.HTTPConnection(ANYWHERE.get(tcp[0], tcp[0]), tcp[1], timeout=PATIENCE)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """One to a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
