@@ -1,0 +1,83 @@
+// Ready or not, and why, in one sentence; and what else one should know.
+
+import { one, put, set } from "./dom.js";
+import { clockTime, counted, duration, length, listed, relative } from "./words.js";
+
+/** How the states of credentials, and warnings about them, continue a sentence. */
+const PHRASES = {
+  empty: "has no token yet",
+  expired: "has a token that is over",
+  renewing: "is being renewed",
+  unavailable: "gets no token from its issuer",
+  login_required: "needs a person to sign in",
+  not_persisted: "has a token that could not be stored, and would not outlive a restart",
+};
+
+/** `shop: login_required` as a part of a sentence; any other reason stands as it is. */
+function phrase(reason) {
+  const [, name, word] = /^([^:]+): (\w+)$/.exec(reason) ?? [];
+  return Object.hasOwn(PHRASES, word ?? "") ? `${name} ${PHRASES[word]}` : reason;
+}
+
+function sentence({ ready, reasons, credentials }) {
+  if (!ready) return `Not ready: ${listed(reasons.map(phrase)) || "it has not begun to serve"}.`;
+  const troubled = Object.entries(credentials).filter(([, { state }]) => BAD.includes(state));
+  if (troubled.length) {
+    return `Ready, but ${listed(troubled.map(([name, { state }]) => `${name} ${PHRASES[state]}`))}.`;
+  }
+  const names = Object.keys(credentials);
+  return names.length ? `Ready: ${whose(names)}` : "Ready: nothing here needs a token.";
+}
+
+const BAD = ["unavailable", "login_required"];
+const whose = (names) =>
+  names.length === 1 ? `${names[0]} has its token.` : `all ${names.length} credentials have their tokens.`;
+
+function notes({ warnings, config }, now) {
+  const told = warnings.map((warning) => `${phrase(warning)}.`);
+  if (config?.error) {
+    const since = config.loaded_at ? `the one read ${relative(config.loaded_at, now)}` : "the one before it";
+    told.push(`The config file has changed and cannot be used (${config.error}); ${since} stays in use.`);
+  }
+  return told;
+}
+
+/** Show it all anew. */
+export function showHeadline(status, now) {
+  const headline = one(document, "headline");
+  const text = sentence(status);
+  put(one(headline, "sentence"), text);
+  set(headline, "data-tone", !status.ready ? "bad" : text.startsWith("Ready,") ? "due" : "good");
+  const list = one(headline, "notes");
+  const told = notes(status, now);
+  list.hidden = told.length === 0;
+  if (told.join() !== list.dataset.told) list.replaceChildren(...told.map(note));
+  list.dataset.told = told.join();
+  document.title = `${status.ready ? "Ready" : "Not ready"} · tokenproxy`;
+}
+
+/** The page has lost the server: what it shows is of the past. */
+export function showLost(status) {
+  const headline = one(document, "headline");
+  set(headline, "data-tone", "idle");
+  put(one(headline, "sentence"), `No answer from tokenproxy${status ? "; this is how things stood." : "."}`);
+  document.title = "No answer · tokenproxy";
+}
+
+function note(text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  return item;
+}
+
+/** The line at the foot. */
+export function facts({ version, uptime, config, workers }, now) {
+  const connections = workers.reduce((total, worker) => total + worker.connections, 0);
+  const told = [
+    `tokenproxy ${version}, running for ${uptime < 60 ? length(Math.floor(uptime)) : duration(uptime)}`,
+    `${counted(workers.length, "worker")}, ${counted(connections, "connection")}`,
+  ];
+  if (config?.path) told.push(`config ${config.path}, read at ${clockTime(config.loaded_at, now)}`);
+  if (config?.reloads) told.push(`reloaded ${counted(config.reloads, "time")}`);
+  return told.join(" · ");
+}
