@@ -5,7 +5,7 @@ import { announce, copyOf, one, put, set, shape } from "./dom.js";
 import { Life } from "./life.js";
 import { DeviceCode, webAddress } from "./sign-in.js";
 import { post } from "./stream.js";
-import { count, relative } from "./words.js";
+import { count, relative, withoutName } from "./words.js";
 
 /** What each state is called, and which tone it has; the shapes go by the state. */
 const STATES = {
@@ -70,14 +70,14 @@ export class CredentialCard {
   showTrouble() {
     const { last_error: error, advice } = this.credential;
     one(this.root, "trouble").hidden = !(this.failure ?? error ?? advice);
-    this.put("error", error ?? this.failure ?? "");
+    this.put("error", withoutName(error ?? this.failure ?? "", this.name));
     this.put("advice", advice ?? "");
   }
 
   showSignIn({ state, sign_in: kind }) {
     const button = one(this.root, "sign-in");
     button.hidden = kind === null;
-    button.classList.toggle("first", state === "login_required");
+    button.classList.toggle("first", state === "login_required" && !this.device.isOpen);
   }
 
   wasRenewed() {
@@ -94,7 +94,7 @@ export class CredentialCard {
     this.life.tick(time);
     this.device.tick(time);
     this.put("renewed", at === null ? "not yet" : `${relative(at, time)}${by ? `, by ${by}` : ""}`);
-    this.put("retry", retry === null || retry <= time ? "" : `It is tried again ${relative(retry, time)}.`);
+    this.put("retry", retry === null || retry <= time ? "" : `Next try ${relative(retry, time)}.`);
   }
 
   // -- what a person asks for --------------------------------------------------------------
@@ -108,6 +108,7 @@ export class CredentialCard {
     const begun = await post(this.url("sign-in"));
     if (begun.type === "device_code") this.device.show(begun);
     else location.assign(webAddress(begun.url).href);
+    this.showSignIn(this.credential);
     this.tick(now());
   }
 

@@ -1,7 +1,7 @@
 // What has happened, the newest first.
 
 import { copyOf, one, put, set, shape } from "./dom.js";
-import { relative } from "./words.js";
+import { relative, withoutName } from "./words.js";
 
 const FEW = 8;
 const LEVELS = { warning: ["Warning: ", "unavailable"], error: ["Error: ", "error"] };
@@ -54,7 +54,7 @@ function item({ at, level, credential, route, text }) {
   shape(one(root, "shape"), form);
   put(one(root, "level"), word);
   put(one(root, "whose"), credential ?? route ?? "");
-  put(one(root, "text"), text);
+  put(one(root, "text"), withoutName(text, credential));
   const then = new Date(at * 1000);
   set(one(root, "time"), "datetime", then.toISOString());
   set(one(root, "time"), "title", then.toLocaleString());

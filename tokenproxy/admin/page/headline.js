@@ -10,31 +10,41 @@ const PHRASES = {
   renewing: "is being renewed",
   unavailable: "gets no token from its issuer",
   login_required: "needs a person to sign in",
-  not_persisted: "has a token that could not be stored, and would not outlive a restart",
+  not_persisted: "has a token that could not be stored and would not outlive a restart",
+  renewal_failed: "could not be renewed, but its token is still good",
 };
+
+const GOOD = ["fresh", "ageing"];
+const BAD = ["unavailable", "login_required"];
+const MOST_NAMES = 3; // in one sentence
 
 /** `shop: login_required` as a part of a sentence; any other reason stands as it is. */
 function phrase(reason) {
+  if (reason === "stopping") return "tokenproxy is stopping";
   const [, name, word] = /^([^:]+): (\w+)$/.exec(reason) ?? [];
   return Object.hasOwn(PHRASES, word ?? "") ? `${name} ${PHRASES[word]}` : reason;
 }
 
 function sentence({ ready, reasons, credentials }) {
   if (!ready) return `Not ready: ${listed(reasons.map(phrase)) || "it has not begun to serve"}.`;
-  const troubled = Object.entries(credentials).filter(([, { state }]) => BAD.includes(state));
-  if (troubled.length) {
-    return `Ready, but ${listed(troubled.map(([name, { state }]) => `${name} ${PHRASES[state]}`))}.`;
-  }
   const names = Object.keys(credentials);
-  return names.length ? `Ready: ${whose(names)}` : "Ready: nothing here needs a token.";
+  const bad = names.filter((name) => BAD.includes(credentials[name].state));
+  if (bad.length) return `Ready, but ${listed(bad.map((name) => `${name} ${PHRASES[credentials[name].state]}`))}.`;
+  if (!names.length) return "Ready: nothing here needs a token.";
+  const later = names.filter((name) => !GOOD.includes(credentials[name].state));
+  return `Ready: ${later.length ? `${whose(later)} a token when it is needed` : all(names)}.`;
 }
 
-const BAD = ["unavailable", "login_required"];
-const whose = (names) =>
-  names.length === 1 ? `${names[0]} has its token.` : `all ${names.length} credentials have their tokens.`;
+const all = (names) => (names.length === 1 ? `${names[0]} has a good token` : "every credential has a good token");
+
+function whose(names) {
+  const gets = names.length === 1 ? "gets" : "get";
+  return `${names.length > MOST_NAMES ? `${names.length} credentials` : listed(names)} ${gets}`;
+}
 
 function notes({ warnings, config }, now) {
-  const told = warnings.map((warning) => `${phrase(warning)}.`);
+  const isNews = (warning) => !BAD.some((state) => warning.endsWith(`: ${state}`)); // the sentence has them
+  const told = warnings.filter(isNews).map((warning) => `${phrase(warning)}.`);
   if (config?.error) {
     const since = config.loaded_at ? `the one read ${relative(config.loaded_at, now)}` : "the one before it";
     told.push(`The config file has changed and cannot be used (${config.error}); ${since} stays in use.`);

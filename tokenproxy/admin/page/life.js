@@ -13,11 +13,12 @@ export class Life {
   }
 
   /** Take up what the server says, at the time `now`. */
-  show({ issued_at: issued, expires_at: expires, renews_at: due }, now) {
+  show({ issued_at: issued, expires_at: expires, renews_at: due, token }, now) {
+    const hasToken = token !== null || expires !== null;
     Object.assign(this, { issued, expires, due });
     this.isKnown = issued !== null && expires > issued;
     this.bar.hidden = !this.isKnown;
-    this.root.hidden = expires === null && issued === null;
+    this.root.hidden = !hasToken;
     this.bar.classList.toggle("no-mark", due === null || due >= expires);
     if (this.isKnown) this.place("--due", due === null ? 1 : (due - issued) / this.whole());
     put(one(this.root, "issued"), issued === null ? "" : `issued ${clockTime(issued, now)}`);
@@ -41,13 +42,19 @@ export class Life {
   tick(now) {
     if (this.isKnown) this.place("--spent", (now - this.issued) / this.whole());
     put(one(this.root, "amount"), this.amount(now));
-    put(one(this.root, "of"), this.isKnown && now < this.expires ? `left of ${length(this.whole())}` : "");
+    put(one(this.root, "of"), this.of(now));
     put(one(this.card, "due"), this.due === null ? "–" : this.due <= now ? "now" : relative(this.due, now));
   }
 
   amount(now) {
-    if (this.expires === null) return "No end that is known";
-    return now < this.expires ? duration(this.expires - now) : `Over since ${length(Math.floor(now - this.expires))}`;
+    if (this.expires === null) return "No known end";
+    return now < this.expires ? duration(this.expires - now) : `Ended ${relative(this.expires, now)}`;
+  }
+
+  of(now) {
+    if (this.expires === null) return "used until it is rejected";
+    if (now >= this.expires) return "";
+    return this.isKnown ? `left of ${length(this.whole())}` : "left";
   }
 
   place(name, share) {

@@ -54,6 +54,12 @@ export function milliseconds(ms) {
   return `${ms < 10 ? ms.toFixed(1) : count(Math.round(ms))} ms`;
 }
 
+/** What is told about a credential, where its name stands beside it anyway. */
+export function withoutName(text, name) {
+  const bare = text.replace(`credential '${name}': `, "");
+  return bare.charAt(0).toUpperCase() + bare.slice(1);
+}
+
 /** a; a and b; a, b and c */
 export function listed(parts) {
   const last = parts[parts.length - 1];
