@@ -5,7 +5,7 @@ import { announce, copyOf, one, put, set, shape } from "./dom.js";
 import { Life } from "./life.js";
 import { DeviceCode, webAddress } from "./sign-in.js";
 import { post } from "./stream.js";
-import { count, relative, withoutName } from "./words.js";
+import { count, relative, sentence, withoutName } from "./words.js";
 
 /** What each state is called, and which tone it has; the shapes go by the state. */
 const STATES = {
@@ -15,7 +15,7 @@ const STATES = {
   expired: ["Expired", "due"],
   renewing: ["Renewing", "busy"],
   unavailable: ["Unavailable", "bad"],
-  login_required: ["Sign-in required", "bad"],
+  login_required: ["Needs a person", "bad"],
 };
 
 export class CredentialCard {
@@ -59,7 +59,8 @@ export class CredentialCard {
   }
 
   showState(state, before) {
-    const [word, tone] = STATES[state] ?? [state, "idle"];
+    const [usual, tone] = STATES[state] ?? [state, "idle"];
+    const word = state === "login_required" && this.credential.sign_in ? "Sign-in required" : usual;
     set(this.root, "data-state", state);
     set(this.root, "data-tone", tone);
     this.put("state", word);
@@ -70,7 +71,7 @@ export class CredentialCard {
   showTrouble() {
     const { last_error: error, advice } = this.credential;
     one(this.root, "trouble").hidden = !(this.failure ?? error ?? advice);
-    this.put("error", withoutName(error ?? this.failure ?? "", this.name));
+    this.put("error", sentence(withoutName(error ?? this.failure ?? "", this.name)));
     this.put("advice", advice ?? "");
   }
 

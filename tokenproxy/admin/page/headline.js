@@ -9,18 +9,19 @@ const PHRASES = {
   expired: "has a token that is over",
   renewing: "is being renewed",
   unavailable: "gets no token from its issuer",
-  login_required: "needs a person to sign in",
+  login_required: "needs a person",
   not_persisted: "has a token that could not be stored and would not outlive a restart",
   renewal_failed: "could not be renewed, but its token is still good",
 };
 
+const PROCESS = { starting: "tokenproxy is starting", stopping: "tokenproxy is stopping" };
 const GOOD = ["fresh", "ageing"];
 const BAD = ["unavailable", "login_required"];
 const MOST_NAMES = 3; // in one sentence
 
 /** `shop: login_required` as a part of a sentence; any other reason stands as it is. */
 function phrase(reason) {
-  if (reason === "stopping") return "tokenproxy is stopping";
+  if (PROCESS[reason]) return PROCESS[reason];
   const [, name, word] = /^([^:]+): (\w+)$/.exec(reason) ?? [];
   return Object.hasOwn(PHRASES, word ?? "") ? `${name} ${PHRASES[word]}` : reason;
 }

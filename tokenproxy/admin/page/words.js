@@ -56,9 +56,11 @@ export function milliseconds(ms) {
 
 /** What is told about a credential, where its name stands beside it anyway. */
 export function withoutName(text, name) {
-  const bare = text.replace(`credential '${name}': `, "");
-  return bare.charAt(0).toUpperCase() + bare.slice(1);
+  return text.replace(`credential '${name}': `, "");
 }
+
+/** With a capital, as a sentence begins. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** a; a and b; a, b and c */
 export function listed(parts) {
