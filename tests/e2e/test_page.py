@@ -209,6 +209,9 @@ IN_WORDS = {
     "duration(7500)": "2 h 5 min",
     "duration(273600)": "3 d 4 h",
     "duration(-3)": "0.0 s",
+    "length(2.5)": "2.5 s",
+    "length(299.4)": "5 min",
+    "length(5395)": "1 h 30 min",
     "relative(100, 100.5)": "just now",
     "relative(0, 3599)": "59 min ago",
     "relative(108, 100)": "in 8 s",
@@ -299,6 +302,7 @@ def test_signing_in_leads_to_the_issuer(double: StatusDouble, tab: Tab) -> None:
     double.answers[SIGN_IN] = (200, {"type": "redirect", "url": url})
     tab.goto(double.url)
     see(tab, "Sign-in required", ".state")
+    see(tab, "Not ready: shop needs a person to sign in.", "h1")
     press(tab, "Sign in")
     tab.do(lambda page: page.wait_for_url(url))
     see(tab, "this is the issuer")
@@ -344,7 +348,7 @@ def test_a_code_can_be_copied_and_says_when_it_has_run_out(double: StatusDouble,
     tab.do(lambda page: page.context.grant_permissions(["clipboard-read", "clipboard-write"]))
     press(tab, "Sign in")
     see(tab, "This code has run out.", ".waiting")
-    press(tab, "Copy the code")
+    press(tab, "Copy code")
     see(tab, "Copied", ".device")
     assert tab.run("navigator.clipboard.readText()") == "WDJB-MJHT"
 

@@ -20,17 +20,20 @@ const BAD = ["unavailable", "login_required"];
 const MOST_NAMES = 3; // in one sentence
 
 /** `shop: login_required` as a part of a sentence; any other reason stands as it is. */
-function phrase(reason) {
+function phrase(reason, credentials) {
   if (PROCESS[reason]) return PROCESS[reason];
   const [, name, word] = /^([^:]+): (\w+)$/.exec(reason) ?? [];
-  return Object.hasOwn(PHRASES, word ?? "") ? `${name} ${PHRASES[word]}` : reason;
+  return Object.hasOwn(PHRASES, word ?? "") ? `${name} ${how(word, credentials[name])}` : reason;
 }
 
+const how = (state, credential) =>
+  state === "login_required" && credential?.sign_in ? "needs a person to sign in" : PHRASES[state];
+
 function sentence({ ready, reasons, credentials }) {
-  if (!ready) return `Not ready: ${listed(reasons.map(phrase)) || "it has not begun to serve"}.`;
+  if (!ready) return `Not ready: ${listed(reasons.map((reason) => phrase(reason, credentials))) || "it has not begun to serve"}.`;
   const names = Object.keys(credentials);
   const bad = names.filter((name) => BAD.includes(credentials[name].state));
-  if (bad.length) return `Ready, but ${listed(bad.map((name) => `${name} ${PHRASES[credentials[name].state]}`))}.`;
+  if (bad.length) return `Ready, but ${listed(bad.map((name) => `${name} ${how(credentials[name].state, credentials[name])}`))}.`;
   if (!names.length) return "Ready: nothing here needs a token.";
   const later = names.filter((name) => !GOOD.includes(credentials[name].state));
   return `Ready: ${later.length ? `${whose(later)} a token when it is needed` : all(names)}.`;
@@ -43,9 +46,9 @@ function whose(names) {
   return `${names.length > MOST_NAMES ? `${names.length} credentials` : listed(names)} ${gets}`;
 }
 
-function notes({ warnings, config }, now) {
+function notes({ warnings, config, credentials }, now) {
   const isNews = (warning) => !BAD.some((state) => warning.endsWith(`: ${state}`)); // the sentence has them
-  const told = warnings.filter(isNews).map((warning) => `${phrase(warning)}.`);
+  const told = warnings.filter(isNews).map((warning) => `${phrase(warning, credentials)}.`);
   if (config?.error) {
     const since = config.loaded_at ? `the one read ${relative(config.loaded_at, now)}` : "the one before it";
     told.push(`The config file has changed and cannot be used (${config.error}); ${since} stays in use.`);

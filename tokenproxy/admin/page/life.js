@@ -19,7 +19,7 @@ export class Life {
     this.isKnown = issued !== null && expires > issued;
     this.bar.hidden = !this.isKnown;
     this.root.hidden = !hasToken;
-    this.bar.classList.toggle("no-mark", due === null || due >= expires);
+    this.card.classList.toggle("unmarked", !this.isKnown || due === null || due >= expires);
     if (this.isKnown) this.place("--due", due === null ? 1 : (due - issued) / this.whole());
     put(one(this.root, "issued"), issued === null ? "" : `issued ${clockTime(issued, now)}`);
     put(one(this.root, "expires"), expires === null ? "" : `ends ${clockTime(expires, now)}`);

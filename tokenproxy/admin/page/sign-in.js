@@ -27,7 +27,7 @@ export class DeviceCode {
     const url = webAddress(whole ?? plain);
     this.end = end;
     put(one(this.root, "code"), code);
-    put(this.copy, "Copy the code");
+    put(this.copy, "Copy code");
     const link = one(this.root, "go");
     link.href = url.href;
     put(link, `Open ${url.host}`);

@@ -25,8 +25,12 @@ function scale(seconds) {
   return seconds < DAY ? [HOUR, "h", MINUTE, "min"] : [DAY, "d", HOUR, "h"];
 }
 
-/** A length that stands still: 5 s, 5 min, 1 h 30 min. */
-export const length = (seconds) => (seconds < 10 ? `${+seconds.toFixed(1)} s` : duration(Math.round(seconds)));
+/** A length that stands still, to what matters of it: 2.5 s, 5 min, 1 h 30 min. */
+export function length(seconds) {
+  if (seconds < 10) return `${+seconds.toFixed(1)} s`;
+  const grain = seconds < MINUTE ? 1 : seconds < HOUR ? 5 : MINUTE;
+  return duration(Math.round(seconds / grain) * grain);
+}
 
 /** just now, 12 s ago, 4 min ago, in 8 s */
 export function relative(at, now) {
