@@ -26,7 +26,7 @@ from tokenproxy.admin.parts import ConfigState, Count, Parts, Served, WorkerStat
 from tokenproxy.admin.server import AdminServer
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.config.model import Config
-from tokenproxy.events import Event, to_all
+from tokenproxy.events import Event, RequestServed, to_all
 from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.listeners import Bound, bind
@@ -71,8 +71,14 @@ class Office:
         self._began = world.clock.now()
         self._bound: Bound | None = None
         self._parts: Parts | None = None
-        told = (world.observe, self._figures, self.happenings, self.whereabouts.note)
-        self.world = world if config.admin is None else replace(world, observe=to_all(*told))
+        observe = to_all(world.observe, self._note)
+        self.world = world if config.admin is None else replace(world, observe=observe)
+
+    def _note(self, event: Event) -> None:
+        self._figures(event)
+        if type(event) is not RequestServed:  # they are many, and nothing else is said of them
+            self.happenings(event)
+            self.whereabouts.note(event)
 
     @contextmanager
     def bound(self) -> Iterator[None]:
