@@ -2,7 +2,7 @@
 
 Requests go into a `Downstream` and answers into an `Upstream` over transports that do nothing, so
 what is left is this program's own work: everything from the bytes of a request to those of its
-answer, guard, route, token, access line and all. `--profile` says where the time goes.
+answer, guard, route, token, access line, figures and all. `--profile` says where the time goes.
 """
 
 import argparse
@@ -17,8 +17,10 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from tokenproxy.admin.figures import Figures
 from tokenproxy.config.model import Config
 from tokenproxy.config.process import Log
+from tokenproxy.events import to_all
 from tokenproxy.proxy.wire.downstream import Downstream
 from tokenproxy.proxy.wire.server import Wire
 from tokenproxy.proxy.wire.upstream import Upstream
@@ -93,7 +95,7 @@ async def _measure(folder: Path, log: EventLog, profile: bool) -> None:  # noqa:
         },
         context={"folder": folder},
     )
-    async with Runtime(config, World(observe=log)) as runtime:
+    async with Runtime(config, World(observe=to_all(log, Figures()))) as runtime:
         await runtime.keepers["shop"].get()
         wire = Wire(runtime.parts, runtime.connectors)
         pool = wire.pools["shop"]

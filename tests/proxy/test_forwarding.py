@@ -111,14 +111,20 @@ async def test_a_body_in_chunks_stays_in_chunks(
     assert request.values(b"transfer-encoding") == [b"chunked"]
 
 
-async def test_trailers_stop_here(plain: Proxy, upstream: Upstream) -> None:
+async def test_trailers_stop_here(plain: Proxy, upstream: Upstream, way_in: str) -> None:
     async with await plain.connect() as peer:
         head = plain.request(b"/", b"Transfer-Encoding: chunked", b"Trailer: X-T", method=b"POST")
         await peer.send(head, b"2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n")
         assert (await peer.answer()).status == 200
         await peer.send(plain.request(b"/next"))
-        assert (await peer.answer()).status == 200
-    assert [request.body for request in upstream.requests] == [b"hi", b""]
+        if way_in == "wire":
+            assert (await peer.answer()).status == 200
+        else:  # aiohttp's parser would take the trailer for a field of the next request
+            await peer.ended()
+    assert upstream.requests[0].body == b"hi"
+    assert [request.values(b"x-t") for request in upstream.requests][1:] == [[]] * (
+        way_in == "wire"
+    )
     assert upstream.requests[0].values(b"trailer") == []
 
 

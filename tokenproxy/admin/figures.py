@@ -111,7 +111,10 @@ class Figures:
         """Count what is to be counted."""
         if type(event) is RequestServed:
             self._served(event)
-            return
+        else:
+            self._renewal(event)
+
+    def _renewal(self, event: Event) -> None:
         match event:
             case TokenRenewed(credential, seconds=seconds):
                 self._tried(credential, "ok", seconds)
@@ -123,11 +126,16 @@ class Figures:
                 pass
 
     def _served(self, event: RequestServed) -> None:
-        route = self.routes[event.route]
+        """What every request pays for: so what `note` does stands here once more."""
+        route, seconds, upstream = self.routes[event.route], event.seconds, event.upstream_seconds
         route.answers[METHODS.get(event.method, OTHER), event.status] += 1
-        route.seconds.note(event.seconds)
-        if event.upstream_seconds is not None:
-            route.upstream.note(event.upstream_seconds)
+        times = route.seconds
+        times.counts[bisect_left(BOUNDS, seconds)] += 1
+        times.total += seconds
+        if upstream is not None:
+            times = route.upstream
+            times.counts[bisect_left(BOUNDS, upstream)] += 1
+            times.total += upstream
         if event.replay is not None:
             route.replays[event.replay] += 1
         if event.code is not None:

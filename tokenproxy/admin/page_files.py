@@ -19,11 +19,7 @@ TYPES = {
 def page_files() -> Routes:
     """The page at `/`, and what it needs under `/page/`."""
     folder = files("tokenproxy.admin") / "page"
-    there = (
-        [each for each in folder.iterdir() if _suffix(each.name) in TYPES]
-        if folder.is_dir()
-        else []
-    )
+    there = [each for each in folder.iterdir() if _suffix(each.name) in TYPES]
     found = {each.name: each.read_bytes() for each in there}
     return {
         "/" if name == INDEX else f"/page/{name}": {"GET": _giving(body, TYPES[_suffix(name)])}

@@ -75,6 +75,20 @@ def may_switch(request: web.BaseRequest) -> bool:
     )
 
 
+def is_last(request: web.BaseRequest) -> bool:
+    """Whether aiohttp's parser may get wrong what follows a request on its connection.
+
+    It takes the last trailer of a body in chunks for the first field of the next request, and it
+    loses what came in one piece with a request to switch to anything but WebSocket.
+    """
+    loses_rest = request._message.upgrade and not _names_websocket(request)  # noqa: SLF001 - as above
+    return loses_rest or hdrs.TRANSFER_ENCODING in request.headers
+
+
+def _names_websocket(request: web.BaseRequest) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+
+
 class Verbatim(web.StreamResponse):
     """An answer with exactly the fields that it was given, and framing.
 
@@ -109,7 +123,7 @@ class Verbatim(web.StreamResponse):
         in_1_0 = request.version < aiohttp.HttpVersion11
         unframed = self._length is None and not must_be_empty_body(request.method, self.status)
         self._ends_with_connection = unframed and in_1_0
-        if not request.keep_alive or self._ends_with_connection:
+        if not request.keep_alive or self._ends_with_connection or is_last(request):
             self.force_close()
         self._keep_alive = self._keep_alive is not False
         fields = self._allowed_fields()

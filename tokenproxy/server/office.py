@@ -24,7 +24,7 @@ from tokenproxy.admin.parts import ConfigState, Count, Parts, Served, WorkerStat
 from tokenproxy.admin.server import AdminServer
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.config.model import Config
-from tokenproxy.events import Event, Observe, to_all
+from tokenproxy.events import Event, Observe, RequestServed, to_all
 from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.entrances import Entrances, Speech
@@ -81,8 +81,14 @@ class Office:
         self._entrances = Entrances(lambda: self._desk.server, lambda: 0)
         self._opened: Desk | None = None
         self._announced: set[str] = set()
-        told = (world.observe, self._figures, self.happenings, self.whereabouts.note)
-        self.world = replace(world, observe=to_all(*told)) if self._is_wanted else world
+        observe = to_all(world.observe, self._note)
+        self.world = replace(world, observe=observe) if self._is_wanted else world
+
+    def _note(self, event: Event) -> None:
+        self._figures(event)
+        if type(event) is not RequestServed:  # they are many, and nothing else is said of them
+            self.happenings(event)
+            self.whereabouts.note(event)
 
     async def __aenter__(self) -> Self:
         return self

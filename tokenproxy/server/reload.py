@@ -65,7 +65,9 @@ class Reloading:
             if self._file is None:
                 await self._asked.wait()
                 self._asked.clear()
+                self._begun()  # whoever has asked waits to hear of it
                 self._observe(ReloadUnneeded(NO_FILE))
+                self._done(self.state)
             else:
                 await self._reason(self._file)
                 await self._try(self._file, change)

@@ -5,6 +5,7 @@ unread until there is a newer one, or none is to be had (contract 3.3.2).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokenproxy.errors import UpstreamError, UpstreamFault
@@ -125,7 +126,7 @@ class Exchange(Sending):
                 self._relay()
             case Step.RENEW_AND_RESEND | Step.RESEND_WITH_NEWER:
                 self._hold_answer()
-                self._do(self._renewed(keeper, held))
+                self._do(partial(self._renewed, keeper, held))
 
     def _hold_answer(self) -> None:
         """The first answer waits unread, and the upload stands still."""

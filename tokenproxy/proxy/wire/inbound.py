@@ -13,6 +13,8 @@ httptools parses strictly; what it lets through and this program does not is ref
 | which it leaves unread                           | request                            |
 | Proxy-Connection for Connection                  | nothing; the same with a body      |
 | a head of any size                               | 431                                |
+| extensions of chunks and trailers of any size    | 400 where they have no end         |
+| a bare CR or LF before a request line            | nothing: it is dropped             |
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,9 @@ from tokenproxy.proxy.wire.inbound import (
 )
 from tokenproxy.proxy.wire.sweep import NEVER
 
-_NOT_FOR_US = re.compile(rb"(?:^|\n)(?:TRACK|PRI) ", re.IGNORECASE)
+# The parser stops within `TRACK`, wherever the bytes are cut.
+_NOT_FOR_US = re.compile(rb"(?:^|\n)(?:TRACK|PRI)(?: |\Z)", re.IGNORECASE)
+_CONNECTION = frozenset({b"connection", b"proxy-connection"})
 
 
 class Phase(Enum):
@@ -49,7 +51,9 @@ _REQUEST, _HEAD, _BODY = Phase.REQUEST, Phase.HEAD, Phase.BODY
 
 
 class Receiver(Protocol):
-    """Who takes the body of a request."""
+    """Who takes the body of a request; one that `closes` is the last on its connection."""
+
+    closes: bool
 
     def body_came(self, piece: bytes) -> None:
         """Some of it has come."""
@@ -93,11 +97,13 @@ class Reader(Generic[R]):
 
     __slots__ = (
         "_earlier",
+        "_has_piece",
         "_headers",
         "_owner",
         "_parser",
         "_segment",
         "_target",
+        "_unbodied",
         "begun",
         "deadline",
         "phase",
@@ -115,6 +121,8 @@ class Reader(Generic[R]):
         self._headers: list[Header] = []
         self._segment = b""
         self._earlier = b""  # what has come of a head in segments before
+        self._has_piece = False  # of a body in the segment, or the end of a head
+        self._unbodied = 0  # bytes that have come of a body and are none, since the last that was
 
     def parse(self, data: bytes) -> bytes:
         """Parse some of what has come; what is left of it, where the parser reads no further."""
@@ -124,6 +132,8 @@ class Reader(Generic[R]):
         rest = self._feed(data)
         if self.phase is _HEAD:
             self._keep(data, before)
+        elif self.phase is _BODY:
+            self._bound(len(data))
         self._segment = b""
         return rest
 
@@ -147,6 +157,14 @@ class Reader(Generic[R]):
         is_alone = before is not _BODY and self.begun <= 1
         if is_alone and len(self._earlier) > framing.MAX_HEAD:
             self._owner.unreadable(HEAD_TOO_LARGE)
+
+    def _bound(self, size: int) -> None:
+        """Bound what frames a body: extensions of chunks, and trailers, which the parser keeps."""
+        self._unbodied = 0 if self._has_piece else self._unbodied + size
+        self._has_piece = False
+        is_endless = self._unbodied > framing.MAX_HEAD
+        if is_endless and (receiver := self.broken_off()) is not None:
+            receiver.body_broke_off()
 
     def broken_off(self) -> R | None:
         """Read no more; who took the body that was coming."""
@@ -185,6 +203,8 @@ class Reader(Generic[R]):
             if value[-1:] <= b" " and value:
                 value = value.rstrip(b" \t")
             self._headers.append((name, value))
+        elif self.receiver is not None and _says_close(name, value):
+            self.receiver.closes = True  # the parser has taken it at its word
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""
@@ -202,6 +222,7 @@ class Reader(Generic[R]):
         denied = refusal(head, size, stops=stops) or self._line_refusal(request)
         self._earlier = b""
         self.phase = _BODY
+        self._has_piece = True
         if denied is not None:  # of what cannot be read as it should be nothing is told
             request.target, request.headers = b"", ()
         self.receiver = self._owner.head_came(head, denied)
@@ -214,6 +235,7 @@ class Reader(Generic[R]):
 
     def on_body(self, piece: bytes) -> None:
         """Some of its body."""
+        self._has_piece = True
         if self.receiver is not None:
             self.receiver.body_came(piece)
 
@@ -226,3 +248,7 @@ class Reader(Generic[R]):
         self.deadline = NEVER
         if receiver is not None:
             receiver.body_ended()
+
+
+def _says_close(name: bytes, value: bytes) -> bool:
+    return name.lower() in _CONNECTION and b"close" in value.lower()

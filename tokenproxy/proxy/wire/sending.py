@@ -5,8 +5,9 @@ future or timer. What must wait (a renewal, a new connection) goes on in a task,
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tokenproxy.errors import SourceUnavailable, TokenproxyError, UpstreamError
 from tokenproxy.events import InternalError
@@ -106,7 +107,7 @@ class Sending(Turn, Client):
         if self._held is not None:
             self._launch()
         else:
-            self._do(self._wait_for_token(keeper))
+            self._do(partial(self._wait_for_token, keeper))
 
     def _frame(self, fields: list[Header]) -> None:
         """Put in what is about the body, and about a switch of protocols."""
@@ -205,7 +206,7 @@ class Sending(Turn, Client):
         if connection is not None:
             self._send(connection)
         else:
-            self._do(self._connect(fresh=fresh))
+            self._do(partial(self._connect, fresh=fresh))
 
     async def _connect(self, *, fresh: bool) -> None:
         pool = self._caller.server.pools[self._route.name]
@@ -342,14 +343,14 @@ class Sending(Turn, Client):
 
     # -- what must wait, and what cannot go on -----------------------------------------------
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do(self, work: Callable[[], Awaitable[None]]) -> None:
         """Go on in a task; one that ends with another is followed by that."""
         self._task = spawn(self._guarded(work), name="exchange")
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.current_task()
         try:
-            await work
+            await work()  # called here: a task that is cancelled at once leaves nothing unawaited
         except Exception as error:  # noqa: BLE001 - a fault of our own is answered with 500
             self._fail_with(error)
         finally:
