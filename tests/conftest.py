@@ -70,7 +70,9 @@ class Proxy:
         events: list[Event],
         stop: Callable[[], None],
         clock: AheadClock,
+        admin: str | None = None,
     ) -> None:
+        self.admin = admin  # the URL of its admin listener
         self.listening = listening
         self.events = events
         self.stop = stop  # as a SIGTERM does
@@ -182,7 +184,8 @@ async def serving(nothing_left_behind: None, tmp_path: Path, way_in: str) -> Asy
 
             stack.push_async_callback(end)
             listening = [await _line(lines, task) for _ in config_.listen]
-            return Proxy(listening, events, stopping.set, clock)
+            admin = None if config_.admin is None else await _line(lines, task)
+            return Proxy(listening, events, stopping.set, clock, admin)
 
         yield start
 
@@ -213,7 +216,7 @@ async def _line(lines: "asyncio.Queue[str]", task: "asyncio.Task[None]") -> str:
     await cancelled(None if getting.done() else getting)
     if task.done():
         task.result()
-    return getting.result().removeprefix("listening on ")
+    return getting.result().partition(" on ")[2]
 
 
 @pytest.fixture

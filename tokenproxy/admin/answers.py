@@ -42,9 +42,14 @@ def answer(body: bytes, content_type: str, status: int = 200) -> web.Response:
 
 
 def problem(
-    status: int, code: str, detail: str, *, retry_after: float | None = None, allow: str = ""
+    status: int,
+    code: str,
+    detail: str,
+    allow: str | None = None,
+    *,
+    retry_after: float | None = None,
 ) -> web.Response:
-    """An error, in our own words."""
+    """An error, in our own words; `allow` is the value of an Allow field."""
     content = {
         "type": f"urn:tokenproxy:error:{code}",
         "title": HTTPStatus(status).phrase,
@@ -55,6 +60,6 @@ def problem(
     response = answer(dumped(content).encode(), "application/problem+json", status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(retry_after)))
-    if allow:
+    if allow is not None:
         response.headers["Allow"] = allow
     return response

@@ -14,9 +14,11 @@ from aiohttp import HttpVersion11, web
 from tokenproxy.admin.answers import SECURITY, problem
 from tokenproxy.admin.guard import AdminGuard
 from tokenproxy.events import InternalError, Observe
+from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.request import Denied
 
+METHOD = ErrorCode.METHOD_NOT_ALLOWED
 MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
 
 Handle = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -65,18 +67,15 @@ class AdminServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         version = "1.1" if request.version == HttpVersion11 else "1.0"
+        methods, segment = self._found(path)
         denied = self._guard(request).refusal(request, path, version=version)
         if denied is not None:
-            return refused(denied)
-        methods, segment = self._found(path)
+            return refused(denied, _allow(methods))
         if methods is None:
             return problem(404, "not_found", "There is nothing at this address.")
         handle = methods.get("GET" if request.method == "HEAD" else request.method)
         if handle is None:
-            allow = ", ".join(["GET, HEAD" if method == "GET" else method for method in methods])
-            return problem(
-                405, "method_not_allowed", "This address takes no such method.", allow=allow
-            )
+            return problem(405, METHOD.value, "This address takes no such method.", _allow(methods))
         return await handle(request, segment)
 
     def _found(self, path: str) -> tuple[Mapping[str, Handle] | None, str]:
@@ -106,12 +105,18 @@ class AdminServer:
         return guard
 
 
-def refused(denied: Denied) -> web.Response:
-    """The answer of the guard."""
-    response = problem(denied.code.status, denied.code.value, denied.detail)
+def refused(denied: Denied, allow: str) -> web.Response:
+    """The answer of the guard; `allow` is what the address takes."""
+    told = allow if denied.code is METHOD else None
+    response = problem(denied.code.status, denied.code.value, denied.detail, told)
     if denied.close:
         response.force_close()
     return response
+
+
+def _allow(methods: Mapping[str, Handle] | None) -> str:
+    """The value of an Allow field (RFC 9110 10.2.1)."""
+    return ", ".join("GET, HEAD" if method == "GET" else method for method in methods or ())
 
 
 def _addresses(sockname: object) -> tuple[tuple[str, int], ...]:
