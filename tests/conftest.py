@@ -183,8 +183,8 @@ async def serving(nothing_left_behind: None, tmp_path: Path, way_in: str) -> Asy
                 assert [each for each in secrecy.held() if each in repr(events)] == []
 
             stack.push_async_callback(end)
-            listening = [await _line(lines, task) for _ in config_.listen]
-            admin = None if config_.admin is None else await _line(lines, task)
+            listening = [await line_of(lines, task) for _ in config_.listen]
+            admin = None if config_.admin is None else await line_of(lines, task)
             return Proxy(listening, events, stopping.set, clock, admin)
 
         yield start
@@ -209,7 +209,8 @@ async def _serve_by_handler(
 WAYS = {"wire": serve, "handler": _serve_by_handler}
 
 
-async def _line(lines: "asyncio.Queue[str]", task: "asyncio.Task[None]") -> str:
+async def line_of(lines: "asyncio.Queue[str]", task: "asyncio.Task[None]") -> str:
+    """The next line that a proxy prints; raises what it has ended with instead."""
     getting = spawn(lines.get(), name="line")
     waits: set[asyncio.Task[Any]] = {getting, task}
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import STATIC, WAYS
+from tests.conftest import STATIC, WAYS, line_of
 from tests.proxy.raw.case import Outcome, Sent
 from tests.proxy.raw.strict import Read, Unreadable, read, read_head
 from tests.wire import LIMIT, Message, Peer, Upstream
@@ -201,7 +201,7 @@ async def staged(way: str, folder: Path) -> AsyncIterator[Stage]:
     world = World(variables={}, state_folder=folder, observe=events.append)
     task = spawn(WAYS[way](config, world, lines.put_nowait, stopping), name="serve")
     try:
-        port = int((await lines.get()).rpartition(":")[2])
+        port = int((await line_of(lines, task)).rpartition(":")[2])
         yield Stage(port, record, upstream.authority)
     finally:
         stopping.set()
