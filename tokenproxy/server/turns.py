@@ -138,8 +138,24 @@ class Taking:
         connecting.add_done_callback(self.connecting.discard)
 
     def _recover(self) -> None:
+        """Take no more until there is room for one that leaves the others theirs."""
         self._short()
-        self._rest(RECOVERY, lambda: None)
+        self._loop.remove_reader(self._listener.fileno())
+        self._timer = self._loop.call_later(RECOVERY, self._look)
+
+    def _look(self) -> None:
+        if self._has_room():
+            self._watch()
+        else:
+            self._timer = self._loop.call_later(RECOVERY, self._look)
+
+    def _has_room(self) -> bool:
+        try:
+            next_one = os.dup(self._listener.fileno())
+        except OSError:
+            return False
+        os.close(next_one)
+        return next_one < self._most
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

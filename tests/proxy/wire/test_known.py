@@ -321,7 +321,7 @@ def wires(monkeypatch: pytest.MonkeyPatch) -> list[Wire]:
         made.append(Wire(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr("tokenproxy.server.serve.Wire", make)
+    monkeypatch.setattr("tokenproxy.server.generations.Wire", make)
     return made
 
 
@@ -532,3 +532,25 @@ async def test_a_known_head_with_more_behind_it_is_read_to_its_end(
         for _ in range(7):
             assert (await peer.answer()).body == b"ok"
     assert [request.body for request in upstream.requests] == [b"12345"] * 7
+
+
+@pytest.mark.only("wire")
+@pytest.mark.parametrize("length", [0, 24])
+@pytest.mark.parametrize("bare", [b"X-Trace", b"X-Trace:", b"X-Trace :v", b"X-Trace\t: v"])
+async def test_a_line_that_is_no_field_is_not_taken_for_one_whose_value_is_open(
+    serving: Serving, upstream: Upstream, length: int, bare: bytes
+) -> None:
+    proxy = await serving({"routes": [{"upstream": upstream.url}]})
+    body = b"y" * length
+    method = b"POST" if length else b"GET"
+    async with await proxy.connect() as peer:
+        for at in range(4):
+            await peer.send(proxy.request(b"/", b"X-Trace: %d" % at, method=method, body=body))
+            assert (await peer.answer()).status == 200
+        upstream.requests.clear()
+        await peer.send(proxy.request(b"/evil", bare, method=method, body=body))
+        got = await peer.answer()
+    if bare.endswith(b"e:"):  # an empty value is a value
+        assert (got.status, upstream.requests[0].body) == (200, body)
+    else:
+        assert (got.status, upstream.requests) == (400, [])

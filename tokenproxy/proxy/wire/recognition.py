@@ -54,7 +54,8 @@ class Known:
         if fields is None and self.shapes:
             shape, values = self._shape(lines)
             fields = self.shapes.get(shape)
-        if fields is None or not all(map(_is_plain, values)):
+        # As many values as are open: then none of the names alone has come without a colon.
+        if fields is None or len(values) != len(fields.open) or not all(map(_is_plain, values)):
             return None
         known = self._known(words[0], words[1], fields, values)
         if known is not None and not values:
