@@ -129,3 +129,33 @@ def test_callers_have_limits() -> None:
 def test_limits_on_callers_are_checked(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Process.model_validate(settings)
+
+
+# -- the admin listener ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", BEYOND)
+def test_an_admin_listener_beyond_this_machine_needs_leave_of_its_own(address: str) -> None:
+    sentence = r"or say 'allow_remote: \[admin\]'"
+    for leave in ([], ["listen"]):
+        with pytest.raises(ValidationError, match=sentence):
+            Process.model_validate({"admin": address, "allow_remote": leave})
+    assert Process.model_validate({"admin": address, "allow_remote": ["admin"]}).admin == address
+
+
+@pytest.mark.parametrize(
+    ("told", "clashes"),
+    [
+        ({"listen": "127.0.0.1:8081"}, True),  # where it is unless something else is said
+        ({"listen": "127.0.0.1:8081", "admin": None}, False),
+        ({"listen": ["127.0.0.1:1", "unix:/run/s"], "admin": "unix:/run/s"}, True),
+        ({"listen": {"address": "127.0.0.1:1", "tls": TLS}, "admin": "127.0.0.1:1"}, True),
+        ({"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"}, False),
+    ],
+)
+def test_callers_and_people_do_not_share_a_listener(told: dict[str, object], clashes: bool) -> None:
+    if clashes:
+        with pytest.raises(ValidationError, match="is an address that 'listen' names too"):
+            Process.model_validate(told)
+    else:
+        Process.model_validate(told)
