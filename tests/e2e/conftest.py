@@ -47,6 +47,7 @@ class Program:
     """
 
     url: str  # another one after `restart`, if the port was left to the system
+    printed: Sequence[str] = ()  # after its first line, once it has ended
 
     def __init__(
         self,
@@ -113,10 +114,14 @@ class Program:
         with self._process as process:  # closes its pipes, and waits
             process.send_signal(number)
             try:
-                return process.wait(END_SECONDS)
+                code = process.wait(END_SECONDS)
+                if process.stdout and not process.stdout.closed:  # it has not ended before
+                    self.printed = process.stdout.read().splitlines()
             except subprocess.TimeoutExpired:
                 process.kill()
                 failure = self._failure(f"still ran {END_SECONDS} s after {number.name}")
+            else:
+                return code
         raise failure
 
     def _failure(self, what: str) -> AssertionError:

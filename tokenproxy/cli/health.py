@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from contextlib import closing
 from typing import Any
 
 import typer
@@ -23,7 +24,8 @@ def health(config: ConfigOption = None) -> None:
     if loaded.config.admin is None:
         raise ConfigError("the config has no 'admin' listener that could be asked: give it one")
     try:
-        ready, reasons = _asked(_connection(loaded.config.admin))
+        with closing(_connection(loaded.config.admin)) as connection:
+            ready, reasons = _asked(connection)
     except (OSError, http.client.HTTPException, ValueError):
         complain(f"nothing answers on the admin listener, {loaded.config.admin}: is it running?")
         raise typer.Exit(1) from None

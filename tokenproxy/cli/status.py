@@ -53,7 +53,10 @@ async def _statuses(loaded: Loaded) -> dict[str, Status]:
 
 
 def _fields(status: Status) -> dict[str, object]:
-    """As the admin listener's `/api/status` has them; times are seconds since the epoch."""
+    """As the admin listener's `/api/status` has them; times are seconds since the epoch.
+
+    Without `renewals`: these are counted by the processes that serve, and not stored.
+    """
     return {
         "state": status.state.value,
         "not_persisted": status.not_persisted,
