@@ -321,7 +321,7 @@ def wires(monkeypatch: pytest.MonkeyPatch) -> list[Wire]:
         made.append(Wire(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr("tokenproxy.server.serve.Wire", make)
+    monkeypatch.setattr("tokenproxy.server.generations.Wire", make)
     return made
 
 
