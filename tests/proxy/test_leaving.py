@@ -24,7 +24,7 @@ LOOKS = 0.1  # seconds: time for several
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = partial(Wire, look_every=0.01)
-    monkeypatch.setattr("tokenproxy.server.serve.Wire", quick)
+    monkeypatch.setattr("tokenproxy.server.generations.Wire", quick)
 
 
 @pytest.fixture(params=["poll", "peek"])

@@ -172,7 +172,7 @@ class Running:
         world = World(clock=clock, variables={}, state_folder=self._folder, observe=events.append)
         parsed = Config.model_validate(settings, context={"folder": self._folder})
         with pytest.MonkeyPatch.context() as patch:  # until it has begun
-            patch.setattr("tokenproxy.server.serve.Wire", wire)
+            patch.setattr("tokenproxy.server.generations.Wire", wire)
             task = spawn(serve(parsed, world, lines.put_nowait, stopping), name="serve")
             port = int((await lines.get()).rpartition(":")[2])
         served = Served(port, events, stopping, task)

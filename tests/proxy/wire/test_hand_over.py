@@ -129,6 +129,27 @@ async def test_pipelined_requests_are_all_answered(scene: Scene) -> None:
     assert len(scene.upstream.requests) == count
 
 
+async def test_one_who_never_stops_pipelining_comes_to_the_next_config_too(scene: Scene) -> None:
+    async def act(peer: Peer, request: Message) -> None:
+        if request.target == b"/slow":
+            await goes_on.wait()
+        await peer.send(OK)
+
+    goes_on = asyncio.Event()
+    scene.upstream.act = act
+    async with await scene.proxy.connect() as peer:
+        await peer.send(scene.proxy.request(b"/slow"))
+        await scene.upstream.until(lambda: bool(scene.upstream.requests))
+        await scene.mark("2")
+        for _ in range(5):
+            await peer.send(scene.proxy.request())
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        for _ in range(6):
+            assert (await peer.answer()).status == 200
+    assert scene.marks() == [b"1", b"1", b"2", b"2", b"2", b"2"]
+
+
 async def test_rules_of_the_next_config_hold_on_a_connection_from_before(scene: Scene) -> None:
     async with await scene.proxy.connect() as peer:
         for target, status in ((b"/a", 200), (b"/a", 403)):

@@ -203,7 +203,7 @@ async def test_idle_connections_are_watched(serving: Serving, upstream: Server) 
     """By the sweep, also where no caller is connected any more."""
     wires: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tokenproxy.server.serve.Wire", remembering(wires))
+        patch.setattr("tokenproxy.server.generations.Wire", remembering(wires))
         proxy = await serving({"routes": [{"upstream": upstream.url}]})
     assert (await proxy.ask()).body == b"ok"
     [pooled] = wires[0].pools.values()

@@ -210,6 +210,8 @@ class Downstream(asyncio.Protocol):
             if is_alone and phase is _REQUEST and before is _REQUEST:
                 self._seen = self._known.learn(self._queue[0].head, data, self._seen)
             self._next()
+        if self.server.heir is not None and phase is _REQUEST and not self.owes_nothing:
+            self._intake.pause(QUEUE)  # what comes next is for the next config
 
     def stopped(self, rest: bytes) -> bytes:
         """The parser reads no further: `rest` may be another protocol's.
@@ -274,7 +276,10 @@ class Downstream(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         """Take in what has been held back."""
-        if self._intake.pauses & QUEUE and len(self._queue) < MAX_PIPELINED:
+        is_wanted = len(self._queue) < MAX_PIPELINED
+        if self.server.heir is not None:
+            is_wanted = self.owes_nothing
+        if self._intake.pauses & QUEUE and is_wanted:
             self._intake.go_on(QUEUE)
 
     def answered(self, exchange: Turn) -> None:
@@ -320,9 +325,12 @@ class Downstream(asyncio.Protocol):
         elif self._half_closed:
             self.transport.close()
         elif self._reader.phase is Phase.REQUEST:
-            if self.server.heir is not None:
+            heir = self.server.heir
+            if heir is not None:
                 self.server.pass_on(self)
             self._reader.deadline = self.sweep.after(self.server.timeouts.keep_alive)
+            if heir is not None:
+                self._catch_up()
 
     def _end(self) -> None:
         """Close after the last answer, reading away what still comes, for a moment."""
