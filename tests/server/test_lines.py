@@ -1,5 +1,6 @@
 """What many processes write to one pipe or file stays whole lines."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenproxy.server.lines import open_lines, pieces
+from tokenproxy.server.lines import in_whole_lines, open_lines, pieces
 
 WRITER = """
 import sys
@@ -36,6 +37,23 @@ def test_pieces_are_all_of_it_and_end_with_lines(lines: list[bytes]) -> None:
     assert b"".join(found) == b"".join(lines)
     assert all(piece.endswith(b"\n") for piece in found)
     assert all(len(piece) <= 40 or piece in lines for piece in found)
+
+
+def test_a_stream_that_holds_nothing_back_is_written_in_whole_lines(
+    pipe: tuple[int, int],
+) -> None:
+    """As standard error is with PYTHONUNBUFFERED, which containers set."""
+    reading, writing = pipe
+    with open(writing, "wb", buffering=0, closefd=False) as raw:
+        stream = in_whole_lines(io.TextIOWrapper(raw, write_through=True))
+        print("one", end="", file=stream)
+        print(" line", file=stream)
+        assert os.read(reading, 100) == b"one line\n"
+
+
+def test_a_stream_without_a_descriptor_stays_as_it_is() -> None:
+    stream = io.StringIO()
+    assert in_whole_lines(stream) is stream
 
 
 def test_a_line_is_written_once_it_has_come_to_its_end(pipe: tuple[int, int]) -> None:

@@ -13,6 +13,16 @@ def open_lines(descriptor: int) -> TextIO:
     )
 
 
+def in_whole_lines(stream: TextIO) -> TextIO:
+    """The same stream by its descriptor, so written; itself where it has none."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return stream
+    stream.flush()
+    return open_lines(descriptor)
+
+
 class WholeLines(io.BufferedIOBase):
     """Writes what has come to the end of its line, in pieces that arrive whole.
 

@@ -22,6 +22,7 @@ from tokenproxy.events import Observe, Stopping
 from tokenproxy.runtime import World
 from tokenproxy.server.activation import check_wanted, passed_sockets
 from tokenproxy.server.configfile import ConfigFile
+from tokenproxy.server.lines import in_whole_lines
 from tokenproxy.server.listening import Passed
 from tokenproxy.server.log import EventLog, ForeignLog
 from tokenproxy.server.notify import Notifier
@@ -53,7 +54,7 @@ def run(config: Config, announce: Announce, file: ConfigFile | None = None) -> N
     service = take_service()
     passed = passed_sockets(service.descriptors)
     check_wanted(passed, config)
-    log = EventLog(config.log, sys.stderr)
+    log = EventLog(config.log, in_whole_lines(sys.stderr))
     with (
         known(config),
         log,
