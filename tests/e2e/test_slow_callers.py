@@ -2,26 +2,23 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.e2e.conftest import Program, ProxyFactory
-from tests.wire import LIMIT, Peer, Upstream
-from tokenproxy.clock import SystemClock
-from tokenproxy.tasks import cancelled, spawn
+from tests.e2e.conftest import ProxyFactory
+from tests.e2e.slow_crowd import CLOCK, SLOW, connect, crowd, request
+from tests.wire import Upstream
+from tokenproxy.tasks import spawn
 
-CLOCK = SystemClock()
-SLOW = 300  # callers of each kind
+T = TypeVar("T")
 OTHERS = 8
 HEAD = 2.0  # seconds for a head
 BODY_IDLE = 2.0  # seconds between two pieces of a body
-SPREAD = 1.5  # seconds in which they all come: this process is the crowd, and no faster
-NOW_AND_THEN = 0.25  # seconds between two bytes
-Outcome = tuple[int, float]
-PIECES = [b"a", b"b", b"c"]  # of a body, and then nothing more
+ROUNDS = 2  # idle and beside slow bodies, in turn
+SECONDS = 15.0  # of each
 
 
 def config(upstream: Upstream) -> dict[str, Any]:
@@ -31,59 +28,11 @@ def config(upstream: Upstream) -> dict[str, Any]:
     }
 
 
-async def connect(program: Program) -> Peer:
-    port = int(program.url.rpartition(":")[2])
-    return Peer(*await asyncio.open_connection("127.0.0.1", port, limit=LIMIT))
-
-
-def request(program: Program, line: bytes, *fields: bytes) -> bytes:
-    host = program.url.removeprefix("http://").encode()
-    return b"\r\n".join([line + b" HTTP/1.1", b"Host: " + host, *fields])
-
-
-async def trickle(peer: Peer) -> None:
-    """A byte now and then, for as long as anybody takes it."""
-    while True:
-        await asyncio.sleep(NOW_AND_THEN)
-        await peer.send(b"x")
-
-
-async def slow_head(program: Program) -> Outcome:
-    """Its answer's status, and the seconds until it is closed."""
-    async with await connect(program) as peer:
-        began = CLOCK.now().steady
-        await peer.send(request(program, b"GET /items", b"X-Slow: "))
-        sending = spawn(trickle(peer), name="trickle")
-        try:
-            status = (await peer.answer()).status
-            took = CLOCK.now().steady - began
-        finally:
-            await cancelled(sending)
-        await peer.ended()
-        return status, took
-
-
-async def slow_body(program: Program) -> Outcome:
-    """Its answer's status, and the seconds from its last piece until then."""
-    async with await connect(program) as peer:
-        await peer.send(
-            request(program, b"POST /items", b"Content-Length: 1000", b"\r\n"), PIECES[0]
-        )
-        for piece in PIECES[1:]:
-            await asyncio.sleep(NOW_AND_THEN)
-            await peer.send(piece)
-        began = CLOCK.now().steady
-        status = (await peer.answer()).status
-        took = CLOCK.now().steady - began
-        await peer.ended()
-        return status, took
-
-
 class Others:
     """Callers who ask again and again on connections that they keep."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.times: list[float] = []
 
     @contextmanager
@@ -96,10 +45,10 @@ class Others:
 
     async def ask(self) -> None:
         """One of them; raises where an answer is not as it should be."""
-        async with await connect(self._program) as peer:
+        async with await connect(self._url) as peer:
             while not self._over:
                 began = CLOCK.now().steady
-                await peer.send(request(self._program, b"GET /items", b"\r\n"))
+                await peer.send(request(self._url, b"GET /items", b"\r\n"))
                 answer = await peer.answer()
                 assert (answer.status, answer.body) == (200, b"ok")
                 self.times.append(CLOCK.now().steady - began)
@@ -110,9 +59,9 @@ def p99(times: list[float]) -> float:
     return sorted(times)[len(times) * 99 // 100]
 
 
-async def times_while(program: Program, meanwhile: Any) -> tuple[list[float], Any]:
+async def times_while(url: str, meanwhile: Awaitable[T]) -> tuple[list[float], T]:
     """How long the others' answers took meanwhile, and what came of that."""
-    others = Others(program)
+    others = Others(url)
     with others.asking() as times:
         asking = [spawn(others.ask(), name="other") for _ in range(OTHERS)]
         outcome = await meanwhile
@@ -120,25 +69,12 @@ async def times_while(program: Program, meanwhile: Any) -> tuple[list[float], An
     return times, outcome
 
 
-async def later(number: int, slow: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """One of them, in its turn."""
-    await asyncio.sleep(SPREAD * number / SLOW)
-    return await slow
-
-
-async def attack(program: Program) -> tuple[list[Outcome], list[Outcome]]:
-    """All who are slow, at once."""
-    heads = asyncio.gather(*(later(at, slow_head(program)) for at in range(SLOW)))
-    bodies = asyncio.gather(*(later(at, slow_body(program)) for at in range(SLOW)))
-    return list(await heads), list(await bodies)
-
-
 async def test_slow_callers_are_sent_away_while_others_are_served(
     proxy: ProxyFactory, upstream: Upstream
 ) -> None:
-    program = proxy(config(upstream))
+    url = proxy(config(upstream)).url
 
-    times, (heads, bodies) = await times_while(program, attack(program))
+    times, (heads, bodies) = await times_while(url, crowd(url, heads=SLOW, seconds=0.5))
 
     assert {status for status, _ in heads} == {408}
     assert {status for status, _ in bodies} == {408}
@@ -147,29 +83,20 @@ async def test_slow_callers_are_sent_away_while_others_are_served(
 
 
 @pytest.mark.soak
-async def test_slow_callers_do_not_slow_others_down(
+async def test_slow_bodies_do_not_slow_others_down(
     proxy: ProxyFactory, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = proxy(config(upstream))
-    idle, _ = await times_while(program, asyncio.sleep(5))
-
-    slow, (heads, bodies) = await times_while(program, repeated(program, rounds=5))
+    url = proxy(config(upstream)).url
+    idle: list[float] = []
+    slow: list[float] = []
+    for _ in range(ROUNDS):
+        idle += (await times_while(url, asyncio.sleep(SECONDS)))[0]
+        times, (_, bodies) = await times_while(url, crowd(url, heads=0, seconds=SECONDS))
+        slow += times
+        assert {status for status, _ in bodies} == {408}
 
     with capsys.disabled():
         sys.stdout.write(
-            f"\nslow callers: p99 of others {p99(slow) * 1000:.1f} ms, idle "
-            f"{p99(idle) * 1000:.1f} ms; heads sent away after {max(t for _, t in heads):.1f} s, "
-            f"bodies after {max(t for _, t in bodies):.1f} s\n"
+            f"\nslow bodies: p99 of others {p99(slow) * 1000:.1f} ms, idle "
+            f"{p99(idle) * 1000:.1f} ms\n"
         )
-    assert {status for status, _ in [*heads, *bodies]} == {408}
-
-
-async def repeated(program: Program, *, rounds: int) -> tuple[Any, Any]:
-    """The attack, again and again."""
-    heads: list[Outcome] = []
-    bodies: list[Outcome] = []
-    for _ in range(rounds):
-        more = await attack(program)
-        heads += more[0]
-        bodies += more[1]
-    return heads, bodies
