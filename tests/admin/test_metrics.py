@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from tests.admin.counting import served
 from tokenproxy.admin.figures import BOUNDS, Figures
 from tokenproxy.admin.metrics import OPENMETRICS, TEXT, Gathered, exposed, prefers_openmetrics
+from tokenproxy.admin.parts import ConfigState
 from tokenproxy.events import LoginRequired, RenewalFailed, TokenRenewed
 from tokenproxy.tokens.slot import State
 from tokenproxy.tokens.status import Status
@@ -27,9 +28,13 @@ CONTRACT = {
     "tokenproxy_credential_state": {"credential", "state"},
     "tokenproxy_errors_total": {"code"},
     "tokenproxy_build_info": {"version"},
+    "tokenproxy_reloads_total": {"outcome"},
+    "tokenproxy_config_last_reload_successful": set(),
+    "tokenproxy_config_last_reload_success_timestamp_seconds": set(),
 }
 HISTOGRAMS = [name for name in CONTRACT if name.endswith("duration_seconds")]
 ODD = 'a"b\\c\nd'
+CONFIG = ConfigState(None, 1764000000.5, reloads=3, failed_reloads=2, error="no")
 
 Parse = Callable[[str], Iterator[Metric]]
 FORMS = [("", plain), ("application/openmetrics-text", openmetrics)]
@@ -49,7 +54,7 @@ def gathered() -> Gathered:
     figures.routes["shop"].in_flight = 2
     fresh = Status(State.FRESH, not_persisted=False, expires_at=1764000300.5, last_renewal=None,
                    last_error=None)  # fmt: skip
-    return Gathered("1.2.3", figures, ["shop", "quiet", ODD], {"a": fresh})
+    return Gathered("1.2.3", figures, ["shop", "quiet", ODD], {"a": fresh}, CONFIG)
 
 
 def samples(accept: str, parse: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -100,6 +105,10 @@ def test_values_are_what_was_counted(accept: str, parse: Parse) -> None:
         at("tokenproxy_credential_state", credential="a", state="login_required"): 0,
         at("tokenproxy_errors_total", code="no_route"): 1,
         at("tokenproxy_errors_total", code="overloaded"): 0,
+        at("tokenproxy_reloads_total", outcome="ok"): 3,
+        at("tokenproxy_reloads_total", outcome="failed"): 2,
+        at("tokenproxy_config_last_reload_successful"): 0,
+        at("tokenproxy_config_last_reload_success_timestamp_seconds"): 1764000000.5,
         at("tokenproxy_build_info", version="1.2.3"): 1,
         at("tokenproxy_requests_in_flight", route=ODD): 0,
     }.items():

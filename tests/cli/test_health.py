@@ -86,9 +86,9 @@ def test_what_readyz_says_is_told(
     assert (shown.out + shown.err).count("\n") == 1
 
 
-def _code(file: Path) -> int:
+def _code(file: Path, admin: str | None = None) -> int:
     try:
-        health(file)
+        health(file, admin)
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -113,3 +113,34 @@ def test_what_cannot_be_asked_is_a_mistake_in_the_config(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         health(written(tmp_path, admin))
+
+
+def test_a_file_with_mistakes_elsewhere_still_tells_where_to_ask(tmp_path: Path) -> None:
+    file = written(tmp_path, f"unix:{tmp_path}/s")
+    file.write_text(file.read_text() + "wrokers: 3\nclient_key: ${NOBODY_SETS_THIS}\n")
+    assert _asked_there(tmp_path, file, None) == 0
+
+
+def test_an_address_that_is_named_needs_no_config(tmp_path: Path) -> None:
+    assert _asked_there(tmp_path, tmp_path / "none.yaml", f"unix:{tmp_path}/s") == 0
+
+
+def _asked_there(folder: Path, file: Path, admin: str | None) -> int:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "s"))
+    listener.listen()
+    with answering(listener, answer(READY)):
+        return _code(file, admin)
+
+
+@pytest.mark.parametrize("text", ["admin: 8081", "admin: [", "", "admin: ${NOBODY_SETS_THIS}"])
+def test_a_file_that_does_not_tell_where_is_told_as_such(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        health(file)
+
+
+def test_what_is_no_address_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--admin must be 'host:port' or 'unix:/path'"):
+        health(tmp_path / "none.yaml", "8081")

@@ -14,6 +14,9 @@ METRICS = {
     "tokenproxy_credential_state",
     "tokenproxy_errors_total",
     "tokenproxy_build_info",
+    "tokenproxy_reloads_total",
+    "tokenproxy_config_last_reload_successful",
+    "tokenproxy_config_last_reload_success_timestamp_seconds",
 }
 _PARTS = re.compile(r"(tokenproxy_\w+_seconds)_(?:bucket|sum|count)")  # of a histogram
 

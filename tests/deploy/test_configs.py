@@ -11,7 +11,6 @@ import yaml
 
 from tests.deploy.programs import DEPLOY
 from tests.e2e.conftest import program_environment
-from tokenproxy.config.process import Process
 from tokenproxy.units import parse_duration
 
 CONFIGS = sorted(DEPLOY.rglob("tokenproxy.yaml"))
@@ -22,7 +21,6 @@ SECRETS = {
     "redis-url": "redis://:a-password@redis:6379/0",
 }
 ANY_SECRET = "what-a-secret-manager-makes"
-TAKES_ADMIN = Process.model_fields["admin"].annotation is not type(None)
 
 
 def name(path: Path) -> str:
@@ -30,8 +28,6 @@ def name(path: Path) -> str:
 
 
 def checked(config: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    if not TAKES_ADMIN:
-        config = re.sub("^admin:.*$", "", config, flags=re.MULTILINE)
     file = folder / "tokenproxy.yaml"
     file.write_text(config)
     return subprocess.run(

@@ -302,7 +302,9 @@ def test_admin_tells_of_the_config_in_force_and_moves_with_it(
     rewrite(program, {**settings, "admin": admins[0], "routes": 1})
     until(lambda: bool(told(program, "reload_failed")))
     assert "routes" in client.get(f"http://{admins[0]}/api/status").json()["config"]["error"]
-    assert client.get(f"http://{admins[0]}/readyz").status_code == 200
+    ready = client.get(f"http://{admins[0]}/readyz")
+    assert (ready.status_code, ready.json()["warnings"]) == (200, ["config: reload_failed"])
+    assert 'reloads_total{outcome="failed"} 1' in client.get(f"http://{admins[0]}/metrics").text
 
     reload(program, {**settings, "admin": admins[1]})
     assert client.get(f"http://{admins[1]}/api/status").json()["config"]["reloads"] == 2

@@ -72,6 +72,7 @@ class Api:
             figures=await parts.figures(),
             routes=[route.name for route in parts.served.routes],
             statuses={name: parts.status(name) for name in parts.served.keepers},
+            config=parts.config,
         )
         return answer(*exposed(gathered, ",".join(request.headers.getall("Accept", []))))
 

@@ -19,6 +19,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from tokenproxy.admin.figures import BOUNDS, Figures, Histogram, RouteFigures
+from tokenproxy.admin.parts import ConfigState
 from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.verdict import Replay
 from tokenproxy.tokens.slot import State
@@ -37,6 +38,7 @@ class Gathered:
     figures: Figures
     routes: Iterable[str]
     statuses: Mapping[str, Status]
+    config: ConfigState
 
 
 def exposed(gathered: Gathered, accept: str) -> tuple[bytes, str]:
@@ -89,9 +91,29 @@ class _Families(Collector):
         for code in sorted({code.value for code in ErrorCode} | set(counted)):
             errors.add_metric([code], counted[code])
         yield errors
+        yield from self._of_the_config()
         build = InfoMetricFamily("tokenproxy_build", "What is running.")
         build.add_metric([], {"version": self._gathered.version})
         yield build
+
+    def _of_the_config(self) -> Iterator[Metric]:
+        config = self._gathered.config
+        reloads = CounterMetricFamily(
+            "tokenproxy_reloads", "Reloads of the config, by how they went.", labels=["outcome"]
+        )
+        reloads.add_metric(["ok"], config.reloads)
+        reloads.add_metric(["failed"], config.failed_reloads)
+        yield reloads
+        yield GaugeMetricFamily(
+            "tokenproxy_config_last_reload_successful",
+            "0 while the file holds what could not be taken, and an earlier config is in force.",
+            value=float(config.error is None),
+        )
+        yield GaugeMetricFamily(
+            "tokenproxy_config_last_reload_success_timestamp_seconds",
+            "When the config in force was taken.",
+            value=config.loaded_at,
+        )
 
     def _of_routes(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -15,6 +15,7 @@ from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.status import Status
 
 STARTING = "starting"
+NOT_RELOADED = "config: reload_failed"  # the one before it is in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class ConfigState:
     path: str | None
     loaded_at: float
     reloads: int = 0
+    failed_reloads: int = 0
     error: str | None = None
 
 
@@ -89,4 +91,7 @@ class Parts:
             names = [credential]
         statuses = {name: self.status(name) for name in names}
         wanted: Wanted = "all" if credential is not None else served.wanted
-        return readiness(statuses, wanted, withheld=self.withheld)
+        found = readiness(statuses, wanted, withheld=self.withheld)
+        if credential is None and self.config.error is not None:
+            found.warnings.append(NOT_RELOADED)
+        return found

@@ -4,13 +4,16 @@ import http.client
 import json
 import socket
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from tokenproxy.cli.config import ConfigOption, load
+from tokenproxy.cli.config import ConfigOption
 from tokenproxy.cli.output import complain, say
+from tokenproxy.config.load import find_config, load_admin
 from tokenproxy.config.process import split_address, split_unix
+from tokenproxy.environment import variables
 from tokenproxy.errors import ConfigError
 
 PATIENCE = 5.0  # seconds; container checks wait for thirty, mostly
@@ -18,21 +21,39 @@ MOST = 1 << 20  # bytes of an answer; it has a line for each credential
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
 
 
-def health(config: ConfigOption = None) -> None:
+AdminOption = Annotated[
+    str | None,
+    typer.Option(
+        "--admin",
+        metavar="ADDRESS",
+        envvar="TOKENPROXY_ADMIN",
+        help="Where to ask, host:port or unix:/path; else where the config says.",
+    ),
+]
+
+
+def health(config: ConfigOption = None, admin: AdminOption = None) -> None:
     """Ask the proxy that runs whether it is ready: exit code 0 or 1."""
-    _, loaded = load(config)
-    if loaded.config.admin is None:
-        raise ConfigError("the config has no 'admin' listener that could be asked: give it one")
+    address = admin if admin is not None else _by_the_config(config)
     try:
-        with closing(_connection(loaded.config.admin)) as connection:
+        with closing(_connection(address)) as connection:
             ready, reasons = _asked(connection)
     except (OSError, http.client.HTTPException, ValueError):
-        complain(f"nothing answers on the admin listener, {loaded.config.admin}: is it running?")
+        complain(f"nothing answers on the admin listener, {address}: is it running?")
         raise typer.Exit(1) from None
     if not ready:
         complain(f"not ready: {', '.join(reasons)}")
         raise typer.Exit(1)
     say("ready")
+
+
+def _by_the_config(path: Path | None) -> str:
+    environment = variables()
+    found = path if path is not None else find_config(environment, Path.cwd())
+    address = load_admin(found, environment=environment)
+    if address is None:
+        raise ConfigError("the config has no 'admin' listener that could be asked: give it one")
+    return address
 
 
 def _asked(connection: http.client.HTTPConnection) -> tuple[bool, list[str]]:
@@ -48,7 +69,9 @@ def _connection(address: str) -> http.client.HTTPConnection:
     tcp, unix = split_address(address), split_unix(address)
     if unix is not None:
         return _UnixConnection(unix[0])
-    if tcp is None or tcp[1] == 0:
+    if tcp is None:
+        raise ConfigError("--admin must be 'host:port' or 'unix:/path'")
+    if tcp[1] == 0:
         raise ConfigError(
             "the config has its 'admin' listener on a port that the system picks: name one"
         )

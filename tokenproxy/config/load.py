@@ -5,10 +5,13 @@ A file becomes plain data with line numbers (`yamlfile`), `${…}` is replaced i
 other by `references`. Each of these notes mistakes and goes on, so that all are told in one go.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from tokenproxy.config import references
 from tokenproxy.config.document import (
@@ -21,6 +24,7 @@ from tokenproxy.config.document import (
 )
 from tokenproxy.config.interpolate import Outside, interpolated
 from tokenproxy.config.model import Config
+from tokenproxy.config.process import Process
 from tokenproxy.config.validate import validate
 from tokenproxy.config.yamlfile import read_yaml
 from tokenproxy.errors import ConfigError, Problem
@@ -28,6 +32,7 @@ from tokenproxy.errors import ConfigError, Problem
 MAX_FILE = 4 << 20  # bytes; thousands of routes, read in a few seconds
 
 _VARIABLE = "TOKENPROXY_CONFIG"
+_OF_ADMIN = ("admin", "allow_remote")
 _NAMES = ("tokenproxy.yaml", "config.yaml")
 
 
@@ -84,6 +89,22 @@ def load_config(
     outside = Outside(environment, folder, [] if opened is None else opened)
     document = interpolated(_document(source, file), outside)
     return replace(_checked(document, file, folder), reads=tuple(outside.opened))
+
+
+def load_admin(file: Path, *, environment: Mapping[str, str]) -> str | None:
+    """The `admin` of a config file, whatever mistakes the rest of it has.
+
+    A program that is served by an earlier state of the file listens there all the same.
+
+    Raises:
+        ConfigError: every mistake of the file, where `admin` itself cannot be read.
+    """
+    outside = Outside(environment, file.absolute().parent, [])
+    document = interpolated(_document(file, file), outside)
+    asked = {key: document.data[key] for key in _OF_ADMIN if key in document.data}
+    with contextlib.suppress(ValidationError):
+        return Process.model_validate(asked).admin
+    return load_config(file, environment=environment).config.admin
 
 
 def _document(source: Any, file: Path | None) -> Document:

@@ -157,8 +157,9 @@ def _fields(event: Event) -> dict[str, Any]:
 class EventLog:
     """Observes: writes each event to `stream`, the lines of requests by hand where that can be.
 
-    Faults that repeat are written once in an interval, by `now`, the steady clock. `logger` is
-    for all that is no event. Leaving it as a context writes what is still held.
+    Faults that repeat are written once in an interval, by `now`, the steady clock; a reload that
+    fails is told each time, since somebody has just asked for it. `logger` is for all that is no
+    event. Leaving it as a context writes what is still held.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class EventLog:
         """Write one event."""
         if type(event) is RequestServed and self._access is not None:
             self._access.served(event)
-        elif LINES[type(event)][0] >= logging.WARNING:
+        elif LINES[type(event)][0] >= logging.WARNING and type(event) is not ReloadFailed:
             self._faults.came(_kind(event), event)
         else:
             self._write(event)

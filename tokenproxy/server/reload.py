@@ -120,6 +120,7 @@ class Reloading:
     def _failed(self, file: ConfigFile, error: Exception) -> None:
         problems = error.problems if isinstance(error, ConfigError) else [error]
         self.state.error = "; ".join(map(str, problems))
+        self.state.failed_reloads += 1
         self._observe(ReloadFailed(str(file.path), self.state.error))
 
 
