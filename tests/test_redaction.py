@@ -4,6 +4,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from typing import ClassVar
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
@@ -130,3 +131,50 @@ def test_a_password_that_looks_like_a_url_is_none(form: str) -> None:
 def test_text_without_a_secret_is_left_alone(text: str) -> None:
     kept = [Secret("not-to-be-found-in-any-text")]
     assert Redactor(lambda: kept)(text) == text
+
+
+# -- cost -------------------------------------------------------------------------------------
+
+
+class Searched(str):
+    """A line that counts how often something is looked for in it."""
+
+    __slots__ = ()
+    searches: ClassVar[int] = 0
+
+    def __contains__(self, needle: str) -> bool:  # type: ignore[override]
+        Searched.searches += 1
+        return super().__contains__(needle)
+
+
+def searches(number: int, lines: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """In so many lines with none of so many tokens."""
+    monkeypatch.setattr(Searched, "searches", 0)
+    kept = [Secret(f"{at:06}-a-token-of-many-users") for at in range(number)]
+    redact = Redactor(lambda: kept)
+    for at in range(lines):
+        line = Searched(f'{{"event": "request", "path": "/items/{at}", "status": 200}}')
+        assert redact(line) == line
+    return Searched.searches
+
+
+def test_a_line_costs_no_more_where_there_are_many_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert searches(400, 10_000, monkeypatch) <= searches(1, 10_000, monkeypatch)
+
+
+def test_secrets_are_gone_through_once_and_not_for_each_line() -> None:
+    asked = 0
+    kept = [Secret(f"{at:06}-a-token-of-many-users") for at in range(400)]
+
+    def living() -> list[Secret]:
+        nonlocal asked
+        asked += 1
+        return kept
+
+    redact = Redactor(living)
+    for at in range(10_000):
+        redact(f"line {at}")
+        redact.finds(f"/items/{at}")
+    assert asked == 1
