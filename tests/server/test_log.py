@@ -30,6 +30,7 @@ from tokenproxy.events import (
     ReloadUnneeded,
     RenewalFailed,
     RequestServed,
+    SignInFailed,
     Stopping,
     StoreTrouble,
     TokenRejected,

@@ -7,6 +7,7 @@ from tokenproxy.admin.figures import Figures
 from tokenproxy.admin.happenings import Happenings
 from tokenproxy.admin.history import History
 from tokenproxy.admin.readiness import Readiness, Wanted, readiness
+from tokenproxy.admin.sign_ins import SignIns
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.clock import Clock, Moment
 from tokenproxy.proxy.route import CompiledRoute
@@ -68,6 +69,7 @@ class Parts:
     count: Callable[[], Awaitable[Count]]
     happenings: Happenings
     whereabouts: Whereabouts
+    sign_ins: SignIns
     history: History = field(default_factory=History)
     withheld: str | None = STARTING
 
@@ -80,7 +82,7 @@ class Parts:
         status = self.served.keepers[name].status()
         if self.whereabouts.is_unsaved(name):
             status = replace(status, not_persisted=True)
-        return status
+        return self.sign_ins.told(name, status)
 
     def readiness(self, credential: str | None = None) -> Readiness:
         """Whether work may be sent here, or work that needs one credential."""
