@@ -98,6 +98,12 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         {"credential": "shop", "error": "sign in again"},
     ),
     (
+        SignInFailed("shop", "not let in"),
+        "warning",
+        "sign_in_failed",
+        {"credential": "shop", "error": "not let in"},
+    ),
+    (
         NotPersisted("shop", "the disk is full"),
         "warning",
         "not_persisted",
@@ -219,6 +225,7 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
             {
                 "renewal_failed",
                 "login_required",
+                "sign_in_failed",
                 "not_persisted",
                 "store_trouble",
                 "internal_error",
