@@ -42,9 +42,9 @@ VERB = "run 'tokenproxy login shop'."
 @pytest.mark.parametrize(
     ("uri", "host", "sentence"),
     [
-        (None, None, f"No browser can come back to a unix socket: {VERB}"),
+        (None, None, f"A browser could not come back to this listener: {VERB}"),
         ("http://127.0.0.1:8081/oauth/callback", None, VERB),
-        ("http://127.0.0.1/callback", "127.0.0.1:8081", f"is not of this page: {VERB}"),
+        ("http://127.0.0.1/callback", "127.0.0.1:8081", f"does not lead to this page: {VERB}"),
         ("http://127.0.0.1:8400/oauth/callback", "127.0.0.1:8081", VERB),
         ("http://127.0.0.1:8081/oauth/callback/", "127.0.0.1:8081", VERB),
         ("http://127.0.0.1:8081/oauth/callback", "127.0.0.1", VERB),

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
-from playwright.async_api import ConsoleMessage, Page
+from playwright.async_api import ConsoleMessage, Page, Request
 
 from tests.browser import Browser, Tab
 from tests.e2e.conftest import Program, ProviderFactory, ProxyFactory
@@ -33,11 +34,16 @@ class Desk:
         self.program: Program = proxy(self.config)
         self.url = f"http://{host}:{port}/"
         self.errors: list[str] = []  # that the console tells of our pages; not of the issuer's
+        self.requests: list[Request] = []
         self._tab = tab
         tab.do(self._listen)
 
     async def _listen(self, page: Page) -> None:
         page.on("console", self._note)
+        page.on("request", self._note_request)
+
+    def _note_request(self, request: Request) -> None:
+        self.requests.append(request)
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type == "error" and message.location["url"].startswith(self.url):
@@ -49,6 +55,13 @@ class Desk:
         see(self._tab, "Sign-in required", ".state")
         see(self._tab, "Not ready: it needs a person to sign in.", "h1")
         press(self._tab, "Sign in")
+
+    def check_discretion(self) -> None:
+        """Where the browser came back, it told nobody of what it had brought."""
+        [came] = [each.url for each in self.requests if "/oauth/callback?" in each.url]
+        brought = dict(parse_qsl(urlsplit(came).query))
+        told = self.program.stderr_text() + repr([each.headers for each in self.requests])
+        assert [name for name in ("code", "state") if brought[name] in told] == []
 
     def check_signed_in(self, client: requests.Session) -> None:
         """The page says so, and whichever worker takes a request, it has its token."""
@@ -106,6 +119,7 @@ def test_a_person_signs_in_at_the_issuer_and_lands_back_on_the_page(
     tab.do(lambda page: page.wait_for_url(desk.url))
     desk.check_signed_in(client)
     assert desk.errors == []
+    desk.check_discretion()
     cookies = tab.do(lambda page: page.context.cookies(f"{desk.url}oauth/callback"))
     assert [each for each in cookies if each.get("path") == "/oauth/callback"] == []
     tab.do(lambda page: page.go_back())
@@ -128,7 +142,7 @@ def test_who_says_no_at_the_issuer_is_told_on_a_page_of_ours(desks: Begun, tab: 
 def test_a_redirect_uri_of_another_listener_is_told_on_the_page(desks: Begun, tab: Tab) -> None:
     desk = desks("authorization_code", redirect_uri="http://127.0.0.1/callback")
     desk.begin()
-    see(tab, "is not of this page: run 'tokenproxy login it'", ".error")
+    see(tab, "does not lead to this page: run 'tokenproxy login it'", ".error")
     assert tab.run("location.href") == desk.url
 
 

@@ -79,10 +79,11 @@ class Parts:
 
     def status(self, name: str) -> Status:
         """How a credential stands, over all processes."""
-        status = self.served.keepers[name].status()
+        keeper = self.served.keepers[name]
+        status = keeper.status()
         if self.whereabouts.is_unsaved(name):
             status = replace(status, not_persisted=True)
-        return self.sign_ins.told(name, status)
+        return self.sign_ins.failures.told(keeper, status)
 
     def readiness(self, credential: str | None = None) -> Readiness:
         """Whether work may be sent here, or work that needs one credential."""

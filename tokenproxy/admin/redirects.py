@@ -33,7 +33,7 @@ def redirect_uri(name: str, settings: OAuth2, host: str | None) -> str:
     """
     verb = f"run 'tokenproxy login {name}'"
     if host is None:
-        raise Elsewhere(f"No browser can come back to a unix socket: {verb}.")
+        raise Elsewhere(f"A browser could not come back to this listener: {verb}.")
     ours = f"http://{host}{CALLBACK}"
     if "redirect_uri" not in settings.model_fields_set:
         return ours
@@ -41,7 +41,8 @@ def redirect_uri(name: str, settings: OAuth2, host: str | None) -> str:
     known, port = split_port(wanted.netloc.lower().encode())
     asked, asked_port = split_port(host.lower().encode())
     if wanted.path != CALLBACK or port not in {None, asked_port or HTTP}:
-        raise Elsewhere(f"The 'redirect_uri' of credential '{name}' is not of this page: {verb}.")
+        which = f"The 'redirect_uri' of credential '{name}'"
+        raise Elsewhere(f"{which} does not lead to this page: {verb}.")
     if known != asked:
         there = f"{known.decode()}:{(asked_port or HTTP).decode()}"
         raise Elsewhere(f"The issuer sends browsers back to {there}: open http://{there}/ instead.")

@@ -61,7 +61,7 @@ class SignInApi:
             case CodeFlow() as flow:
                 return await self._sent_out(request, keeper, flow)
             case None:
-                detail = f"Credential '{keeper.name}' needs nobody to sign in: it can be renewed."
+                detail = f"Nobody signs in to credential '{keeper.name}': it goes by the config."
                 return problem(409, "no_sign_in", detail)
 
     async def _sent_out(
@@ -102,8 +102,8 @@ class SignInApi:
         return response
 
     def _failure(self, name: str) -> web.Response:
-        known = name in self._parts.served.keepers
-        failure = self._parts.sign_ins.failure(name) if known else None
+        keeper = self._parts.served.keepers.get(name)
+        failure = None if keeper is None else self._parts.sign_ins.failures.of(keeper)
         if failure is None:
             return _foreign()
         said = [] if failure.said is None else [f"The issuer says: {redact(failure.said)}"]

@@ -8,35 +8,26 @@
 | the credential changes  | the ticket is forgotten           | polling ends                      |
 | the end of the process  | an exchange has a moment          | polling ends                      |
 
-An exchange goes on where the browser leaves: a code is good once. A failure is told for as long as
-the credential knows nothing newer of itself.
+An exchange goes on where the browser leaves: a code is good once.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from tokenproxy.admin.failures import Failures
 from tokenproxy.admin.tickets import Cookie, Tickets
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceError, SourceUnavailable, StoreError
 from tokenproxy.events import InternalError, Observe, SignInFailed
 from tokenproxy.tasks import cancelled, spawn
 from tokenproxy.tokens.keeper import Keeper
-from tokenproxy.tokens.oauth2.code import Begun, CodeFlow, shown_error
+from tokenproxy.tokens.oauth2.code import Begun, CodeFlow
 from tokenproxy.tokens.oauth2.device import DeviceCode, DeviceFlow
-from tokenproxy.tokens.status import Status
 from tokenproxy.tokens.token import Granted
 
 FAULT = "credential '{}' was not signed in to for a fault of tokenproxy's own: see its log"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why nobody was let in; `said` is the issuer's own word on it, which may be anything."""
-
-    error: str
-    said: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +59,7 @@ class SignIns:
     """Those of the credentials in `keepers`; `change` these, and `close` it in the end."""
 
     def __init__(self, keepers: Mapping[str, Keeper], clock: Clock, observe: Observe) -> None:
+        self.failures = Failures()
         self._keepers = keepers
         self._clock = clock
         self._observe = observe
@@ -75,7 +67,6 @@ class SignIns:
         self._beginning: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._polling: dict[str, _Polling] = {}
         self._running: dict[asyncio.Task[bool], Keeper] = {}
-        self._failures: dict[str, tuple[Failure, tuple[float | None, str | None]]] = {}
 
     def change(self, keepers: Mapping[str, Keeper]) -> None:
         """Another config is in force: what it has changed is not signed in to any more."""
@@ -84,10 +75,10 @@ class SignIns:
         for task, keeper in self._running.items():
             if not self._is_current(keeper):
                 task.cancel()
-        for name in before:
-            if keepers.get(name) is not before[name]:
-                self._failures.pop(name, None)
-                self._polling.pop(name, None)
+        for keeper in before.values():
+            if not self._is_current(keeper):
+                self.failures.forget(keeper)
+                self._polling.pop(keeper.name, None)
 
     async def close(self) -> None:
         """End what is under way."""
@@ -139,22 +130,12 @@ class SignIns:
             self._polling[keeper.name] = _Polling(code, task)
             return code
 
-    # -- how it went ---------------------------------------------------------------------------
-
-    def failure(self, name: str) -> Failure | None:
-        """Why the last sign-in to that credential failed, if nothing newer is known of it."""
-        failure, known = self._failures.get(name, (None, None))
-        return failure if failure and known == _known(self._keepers[name].status()) else None
-
-    def told(self, name: str, status: Status) -> Status:
-        """How a credential stands, with that for its last error."""
-        failure = self.failure(name)
-        return status if failure is None else replace(status, last_error=failure.error)
+    # -- both ---------------------------------------------------------------------------------
 
     def _begins(self, keeper: Keeper) -> None:
         if not self._is_current(keeper):
             raise SourceUnavailable(f"credential '{keeper.name}' has just changed: begin again")
-        self._failures.pop(keeper.name, None)
+        self.failures.forget(keeper)
 
     def _is_current(self, keeper: Keeper) -> bool:
         return self._keepers.get(keeper.name) is keeper
@@ -174,19 +155,15 @@ class SignIns:
         try:
             await keeper.adopt(await wait())
         except (SourceError, StoreError) as error:
-            self._failed(keeper, Failure(str(error), None if said is None else shown_error(said)))
+            self._failed(keeper, str(error), said)
         except Exception as error:  # noqa: BLE001 - a fault of our own, which nobody waits for
             self._observe(InternalError("", type(error).__name__))
-            self._failed(keeper, Failure(FAULT.format(keeper.name)))
+            self._failed(keeper, FAULT.format(keeper.name))
         else:
             return True
         return False
 
-    def _failed(self, keeper: Keeper, failure: Failure) -> None:
-        self._observe(SignInFailed(keeper.name, failure.error))
+    def _failed(self, keeper: Keeper, error: str, said: str | None = None) -> None:
+        self._observe(SignInFailed(keeper.name, error))
         if self._is_current(keeper):
-            self._failures[keeper.name] = failure, _known(keeper.status())
-
-
-def _known(status: Status) -> tuple[float | None, str | None]:
-    return status.last_renewal, status.last_error
+            self.failures.note(keeper, error, said)

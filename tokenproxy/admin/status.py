@@ -69,7 +69,7 @@ def shown_upstream(upstream: str) -> str:
 def credential(name: str, parts: Parts, count: Count) -> dict[str, Any]:
     """How one credential stands."""
     found, keeper = parts.status(name), parts.served.keepers[name]
-    failed = parts.sign_ins.failure(name)
+    failed = parts.sign_ins.failures.of(keeper)
     return {
         "type": parts.served.credentials[name].type,
         "state": found.state.value,
