@@ -51,6 +51,14 @@ class LoginRequired:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInFailed:
+    """A person began to sign in on the status page, and was not let in."""
+
+    credential: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRejected:
     """The API did not take a token that should have been good."""
 
@@ -186,6 +194,7 @@ Event = (
     | TokenTakenUp
     | RenewalFailed
     | LoginRequired
+    | SignInFailed
     | TokenRejected
     | NotPersisted
     | Persisted

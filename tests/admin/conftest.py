@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import secrecy
 from tests.conftest import Proxy, Serving
 from tests.wire import Upstream
+from tokenproxy.testing import OAuth2Issuer
 
 HERE = "127.0.0.1:0"
 
@@ -97,3 +98,11 @@ async def opened(serving: Serving, upstream: Upstream) -> AsyncIterator[Open]:
     yield start
     for session in sessions:
         await session.close()
+
+
+@pytest.fixture
+async def oauth(nothing_left_behind: None) -> AsyncIterator[OAuth2Issuer]:
+    """An issuer that a person signs in at; its devices poll each second."""
+    async with OAuth2Issuer(client_secret=None) as issuer:
+        issuer.interval = 1
+        yield issuer

@@ -147,7 +147,11 @@ class Client:
             "client_id": self.client_id,
             "dpop_bound_access_tokens": self.dpop,
             "grant_types": GRANTS,
-            "redirect_uris": [f"http://{host}/callback" for host in ("127.0.0.1", "localhost")],
+            "redirect_uris": [
+                f"http://{host}{path}"
+                for host in ("127.0.0.1", "localhost")
+                for path in ("/callback", "/oauth/callback")  # a verb's, and the status page's
+            ],
             "tls_client_certificate_bound_access_tokens": self.bound,
             "token_endpoint_auth_method": self.method,
         }

@@ -341,6 +341,29 @@ def test_a_code_is_shown_until_the_person_has_signed_in_elsewhere(
     see(tab, "Fresh", ".state")
 
 
+def test_a_sign_in_that_cannot_begin_is_told_beside_what_is_known(
+    double: StatusDouble, tab: Tab
+) -> None:
+    waits = without_token(double.now, state="login_required", sign_in="device_code")
+    double.say(credentials={"shop": {**waits, "last_error": "the issuer said no"}})
+    double.answers[SIGN_IN] = (409, {"detail": "Run 'tokenproxy login shop'."})
+    tab.goto(double.url)
+    press(tab, "Sign in")
+    see(tab, "Run 'tokenproxy login shop'. The issuer said no", ".error")
+
+
+def test_a_code_that_brought_nothing_is_put_away(double: StatusDouble, tab: Tab) -> None:
+    waiting_for_a_person(double, "device_code")
+    double.answers[SIGN_IN] = (200, {**DEVICE, "expires_at": double.now + 600})
+    tab.goto(double.url)
+    press(tab, "Sign in")
+    see(tab, "WDJB-MJHT", ".code")
+    waits = without_token(double.now, state="login_required", sign_in="device_code")
+    double.say(credentials={"shop": {**waits, "last_error": "whoever was asked said no"}})
+    tab.do(lambda page: page.wait_for_selector(".device", state="hidden"))
+    see(tab, "Whoever was asked said no", ".error")
+
+
 def test_a_code_can_be_copied_and_says_when_it_has_run_out(double: StatusDouble, tab: Tab) -> None:
     waiting_for_a_person(double, "device_code")
     double.answers[SIGN_IN] = (200, {**DEVICE, "expires_at": double.now - 1})

@@ -30,6 +30,7 @@ from tokenproxy.events import (
     ReloadUnneeded,
     RenewalFailed,
     RequestServed,
+    SignInFailed,
     Stopping,
     StoreTrouble,
     TokenRejected,
@@ -95,6 +96,12 @@ EVENTS: list[tuple[Event, str, str, dict[str, Any]]] = [
         "error",
         "login_required",
         {"credential": "shop", "error": "sign in again"},
+    ),
+    (
+        SignInFailed("shop", "not let in"),
+        "warning",
+        "sign_in_failed",
+        {"credential": "shop", "error": "not let in"},
     ),
     (
         NotPersisted("shop", "the disk is full"),
@@ -218,6 +225,7 @@ def test_a_line_of_json_has_the_time_in_utc() -> None:
             {
                 "renewal_failed",
                 "login_required",
+                "sign_in_failed",
                 "not_persisted",
                 "store_trouble",
                 "internal_error",

@@ -63,3 +63,8 @@ def problem(
     if allow is not None:
         response.headers["Allow"] = allow
     return response
+
+
+def unknown_credential() -> web.Response:
+    """What is said to a name that the config does not hold."""
+    return problem(404, "no_credential", "The config has no credential of that name.")

@@ -1,4 +1,4 @@
-"""What is answered: health, readiness, status and its stream, and renewals that are asked for."""
+"""What is answered: health, readiness, status and its stream, renewals and sign-ins."""
 
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -6,11 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from tokenproxy.admin.answers import answer, as_json, dumped, problem
+from tokenproxy.admin.answers import answer, as_json, dumped, problem, unknown_credential
 from tokenproxy.admin.metrics import Gathered, exposed
 from tokenproxy.admin.page_files import page_files
 from tokenproxy.admin.parts import Parts
 from tokenproxy.admin.server import Routes, streaming
+from tokenproxy.admin.sign_in_api import SignInApi
 from tokenproxy.admin.status import CHANGES_BY_ITSELF, credential, status
 from tokenproxy.errors import SourceRefused, SourceUnavailable, StoreError
 from tokenproxy.tasks import Bell, done_within
@@ -26,6 +27,7 @@ class Api:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._sign_in = SignInApi(parts)
         self._streams = 0
         self._ended = False
         self._end = Bell()
@@ -42,6 +44,7 @@ class Api:
             "/api/events": {"GET": self.events},
             "/api/openapi.json": {"GET": self.openapi},
             "/api/credentials/*/refresh": {"POST": self.refresh},
+            **self._sign_in.routes,
             **page_files(),
         }
 
@@ -59,7 +62,7 @@ class Api:
         """Whether work may be sent here."""
         name = request.query.get("credential")
         if name is not None and name not in self._parts.served.keepers:
-            return self._unknown()
+            return unknown_credential()
         found = self._parts.readiness(name)
         content = {"ready": found.ready, "reasons": found.reasons, "warnings": found.warnings}
         return as_json(content, 200 if found.ready else 503)
@@ -91,7 +94,7 @@ class Api:
         del request
         keeper = self._parts.served.keepers.get(name)
         if keeper is None:
-            return self._unknown()
+            return unknown_credential()
         try:
             await keeper.refresh()
         except SourceRefused:
@@ -102,9 +105,6 @@ class Api:
             detail = f"Credential '{name}' could not be renewed: its state tells more."
             return problem(503, "token_unavailable", detail, retry_after=retry_after or 1.0)
         return as_json(credential(name, self._parts, await self._parts.count()))
-
-    def _unknown(self) -> web.Response:
-        return problem(404, "no_credential", "The config has no credential of that name.")
 
     # -- the stream --------------------------------------------------------------------------
 

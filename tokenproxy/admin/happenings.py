@@ -20,6 +20,7 @@ from tokenproxy.events import (
     ReloadUnneeded,
     RenewalFailed,
     RequestServed,
+    SignInFailed,
     Stopping,
     StoreTrouble,
     TokenRejected,
@@ -126,7 +127,12 @@ def _of_process(
 
 
 def _of_token(
-    event: TokenRenewed | TokenTakenUp | TokenRejected | RenewalFailed | LoginRequired,
+    event: TokenRenewed
+    | TokenTakenUp
+    | TokenRejected
+    | RenewalFailed
+    | LoginRequired
+    | SignInFailed,
 ) -> tuple[str, str, str]:
     match event:
         case TokenRenewed(_, _, seconds, life):
@@ -141,6 +147,8 @@ def _of_token(
             return "warning", "renewal_failed", f"{error}; it is tried again in {again}"
         case LoginRequired(_, error):
             return "error", "login_required", error
+        case SignInFailed(_, error):
+            return "warning", "sign_in_failed", error
 
 
 def _of_store(event: NotPersisted | Persisted | StoreTrouble) -> tuple[str, str, str]:

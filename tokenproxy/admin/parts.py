@@ -7,6 +7,7 @@ from tokenproxy.admin.figures import Figures
 from tokenproxy.admin.happenings import Happenings
 from tokenproxy.admin.history import History
 from tokenproxy.admin.readiness import Readiness, Wanted, readiness
+from tokenproxy.admin.sign_ins import SignIns
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.clock import Clock, Moment
 from tokenproxy.proxy.route import CompiledRoute
@@ -68,6 +69,7 @@ class Parts:
     count: Callable[[], Awaitable[Count]]
     happenings: Happenings
     whereabouts: Whereabouts
+    sign_ins: SignIns
     history: History = field(default_factory=History)
     withheld: str | None = STARTING
 
@@ -77,10 +79,11 @@ class Parts:
 
     def status(self, name: str) -> Status:
         """How a credential stands, over all processes."""
-        status = self.served.keepers[name].status()
+        keeper = self.served.keepers[name]
+        status = keeper.status()
         if self.whereabouts.is_unsaved(name):
             status = replace(status, not_persisted=True)
-        return status
+        return self.sign_ins.failures.told(keeper, status)
 
     def readiness(self, credential: str | None = None) -> Readiness:
         """Whether work may be sent here, or work that needs one credential."""

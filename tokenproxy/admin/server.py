@@ -119,6 +119,12 @@ def _allow(methods: Mapping[str, Handle] | None) -> str:
     return ", ".join("GET, HEAD" if method == "GET" else method for method in methods or ())
 
 
+def authority(request: web.BaseRequest) -> str | None:
+    """The Host that was asked for, as the guard has let it in; None on a unix socket."""
+    is_tcp = _addresses(request.protocol.sockname) != ()
+    return request.headers.get("Host") if is_tcp else None
+
+
 def _addresses(sockname: object) -> tuple[tuple[str, int], ...]:
     """A TCP socket's own address; none for a unix socket."""
     match sockname:

@@ -69,6 +69,7 @@ def shown_upstream(upstream: str) -> str:
 def credential(name: str, parts: Parts, count: Count) -> dict[str, Any]:
     """How one credential stands."""
     found, keeper = parts.status(name), parts.served.keepers[name]
+    failed = parts.sign_ins.failures.of(keeper)
     return {
         "type": parts.served.credentials[name].type,
         "state": found.state.value,
@@ -80,7 +81,7 @@ def credential(name: str, parts: Parts, count: Count) -> dict[str, Any]:
         "renewed_by": parts.whereabouts.renewed_by(name, found.token),
         "renewals": count.figures.renewals[name, "ok"],
         "last_error": None if found.last_error is None else redact(found.last_error),
-        "advice": advice(name, found, keeper.sign_in),
+        "advice": advice(name, found, keeper.sign_in) if failed is None else _again(name),
         "retry_at": found.retry_at,
         "sign_in": _sign_in(keeper.sign_in),
         "token": found.token,
@@ -95,6 +96,10 @@ def _sign_in(flow: SignIn | None) -> str | None:
             return "device_code"
         case None:
             return None
+
+
+def _again(name: str) -> str:
+    return f"Sign in again here, or run 'tokenproxy login {name}'."
 
 
 def advice(name: str, found: Status, sign_in: SignIn | None) -> str | None:

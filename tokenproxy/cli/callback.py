@@ -1,7 +1,6 @@
 """Where a browser comes back to after a sign-in: a listener of its own (RFC 8252 7.3)."""
 
 import asyncio
-import html
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -11,17 +10,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from tokenproxy.admin.notices import notice
 from tokenproxy.errors import ListenError
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>tokenproxy</title>
-<body><h1>{title}</h1><p>{text}</p></body></html>
-"""
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-}
 HTTP = 80
 MAX_VISITS = 16  # that wait: more are no person's
 
@@ -66,8 +57,7 @@ class Callback:
 
 
 def _page(status: int, title: str, text: str) -> web.Response:
-    body = PAGE.format(title=html.escape(title), text=html.escape(text))
-    response = web.Response(status=status, text=body, content_type="text/html", headers=HEADERS)
+    response = notice(status, title, text)
     response.force_close()
     return response
 

@@ -17,11 +17,9 @@ from tokenproxy.config.load import Loaded
 from tokenproxy.errors import SourceRefused
 from tokenproxy.settings.oauth2 import FREE_PORT, OAuth2
 from tokenproxy.tokens.keeper import Keeper
-from tokenproxy.tokens.oauth2.code import Begun, CodeFlow, ForeignAnswer
+from tokenproxy.tokens.oauth2.code import PATIENCE, Begun, CodeFlow, ForeignAnswer
 from tokenproxy.tokens.oauth2.device import DeviceFlow
 from tokenproxy.tokens.token import Granted
-
-PATIENCE = 600.0  # seconds for a person at a browser
 
 
 def login(

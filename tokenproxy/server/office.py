@@ -22,6 +22,7 @@ from tokenproxy.admin.happenings import Happenings
 from tokenproxy.admin.history import History, keep_looking, step_before
 from tokenproxy.admin.parts import ConfigState, Count, Parts, Served, WorkerState
 from tokenproxy.admin.server import AdminServer
+from tokenproxy.admin.sign_ins import SignIns
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.config.model import Config
 from tokenproxy.events import Event, Observe, RequestServed, to_all
@@ -160,6 +161,7 @@ class Office:
             count=self._count,
             happenings=self.happenings,
             whereabouts=self.whereabouts,
+            sign_ins=SignIns(served.keepers, self._clock, self.world.observe),
             history=History(until=step_before(self._began.wall)),
         )
 
@@ -180,12 +182,14 @@ class Desk:
     def change(self, served: Served, allowed_hosts: tuple[str, ...]) -> None:
         """Tell of another config."""
         self.parts.served = served
+        self.parts.sign_ins.change(served.keepers)
         self.server.change(allowed_hosts)
 
     async def close(self) -> None:
         """Answer no more; what is being answered has a moment."""
         self._api.end()
         await self.server.close(LAST_ANSWERS)
+        await self.parts.sign_ins.close()
         await cancelled(self._looking)
 
 

@@ -48,6 +48,7 @@ export class CredentialCard {
     const before = this.credential;
     this.credential = credential;
     if (before && credential.last_renewal !== before.last_renewal) this.wasRenewed();
+    else if (before && credential.last_error && credential.last_error !== before.last_error) this.device.close();
     this.showState(credential.state, before?.state);
     this.put("type", credential.type);
     this.put("token", credential.token === null ? "" : `token ${credential.token}`);
@@ -71,7 +72,8 @@ export class CredentialCard {
   showTrouble() {
     const { last_error: error, advice } = this.credential;
     one(this.root, "trouble").hidden = !(this.failure ?? error ?? advice);
-    this.put("error", sentence(withoutName(error ?? this.failure ?? "", this.name)));
+    const told = new Set([this.failure, error].filter(Boolean).map((text) => withoutName(text, this.name)));
+    this.put("error", [...told].map(sentence).join(" "));
     this.put("advice", advice ?? "");
   }
 

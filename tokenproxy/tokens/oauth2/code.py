@@ -20,6 +20,7 @@ from tokenproxy.tokens.oauth2.client import TokenClient
 from tokenproxy.tokens.oauth2.client_auth import Pairs
 from tokenproxy.tokens.token import Granted
 
+PATIENCE = 600.0  # seconds for a person at a browser
 VERIFIER_BYTES = 64  # 86 characters; RFC 7636 4.1 wants 43 to 128
 STATE_BYTES = 24
 MAX_ERROR = 200  # characters of what an issuer says, which may be anything
