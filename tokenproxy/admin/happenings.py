@@ -137,7 +137,7 @@ def _of_token(
     match event:
         case TokenRenewed(_, _, seconds, life):
             good = "until it is rejected" if life is None else f"for {format_duration(life)}"
-            return "info", "renewed", f"renewed in {seconds:.1f} s, good {good}"
+            return "info", "renewed", f"renewed in {_took(seconds)}, good {good}"
         case TokenTakenUp():
             return "info", "taken_up", "a token was found in the store"
         case TokenRejected():
@@ -149,6 +149,10 @@ def _of_token(
             return "error", "login_required", error
         case SignInFailed(_, error):
             return "warning", "sign_in_failed", error
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def _of_store(event: NotPersisted | Persisted | StoreTrouble) -> tuple[str, str, str]:

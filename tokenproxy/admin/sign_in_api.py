@@ -108,8 +108,13 @@ class SignInApi:
             return _foreign()
         said = [] if failure.said is None else [f"The issuer says: {redact(failure.said)}"]
         error = redact(failure.error).removeprefix(f"credential '{name}': ")
-        sentence = f"{error[:1].upper()}{error[1:]}."
-        return notice(400, "Not signed in", sentence, *said, beside_the_page=True)
+        return notice(400, "Not signed in", _sentence(error), *said, beside_the_page=True)
+
+
+def _sentence(error: str) -> str:
+    """As it stands by itself; an address at its beginning keeps its letters."""
+    is_address = "://" in error.partition(" ")[0]
+    return f"{error}." if is_address else f"{error[:1].upper()}{error[1:]}."
 
 
 def _foreign() -> web.Response:

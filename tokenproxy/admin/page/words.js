@@ -63,8 +63,9 @@ export function withoutName(text, name) {
   return text.replace(`credential '${name}': `, "");
 }
 
-/** With a capital, as a sentence begins. */
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/** With a capital, as a sentence begins; an address stays as it is. */
+export const sentence = (text) =>
+  /^[a-z]+:\/\//.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 
 /** a; a and b; a, b and c */
 export function listed(parts) {
