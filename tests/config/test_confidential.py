@@ -1,5 +1,9 @@
-from tokenproxy.config.confidential import secrets_of, without_secrets
+import gc
+import weakref
+
+from tokenproxy.config.confidential import Known, secrets_of, without_secrets
 from tokenproxy.config.load import load_config
+from tokenproxy.secret import living
 
 CONFIG = load_config(
     {
@@ -45,3 +49,25 @@ def test_a_command_inherits_no_variable_that_holds_a_secret_of_the_config() -> N
 
 def test_a_variable_that_is_like_a_very_short_secret_stays() -> None:
     assert without_secrets({"SHLVL": "1"}, CONFIG) == {"SHLVL": "1"}
+
+
+def kept() -> list[str]:
+    return [secret.reveal() for secret in living() if secret.reveal() == "correct horse"]
+
+
+def test_secrets_of_configs_are_known_once_and_until_the_end() -> None:
+    before = kept()
+    with Known(CONFIG) as known:
+        known.add(CONFIG.model_copy())
+        assert kept() == [*before, "correct horse"]
+    assert kept() == before
+
+
+def test_of_a_config_whose_secrets_are_known_nothing_else_is_kept() -> None:
+    config = CONFIG.model_copy()
+    there = weakref.ref(config)
+    with Known() as known:
+        known.add(config)
+        del config
+        gc.collect()
+        assert there() is None

@@ -1,17 +1,21 @@
 """SIGTERM: what is in flight ends well, and so does the program."""
 
+import http.client
 import os
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
 
 import pytest
 import requests
 
 from tests.e2e.callers import Callers
 from tests.e2e.conftest import ProxyFactory
-from tests.e2e.test_failing_well import config, until
+from tests.e2e.test_cut_off import is_refused
+from tests.e2e.test_failing_well import config, free_port, until
 from tests.e2e.test_workers import told
 from tests.redis_server import RedisServer
 from tokenproxy.testing import Api, Issuer, running
@@ -95,6 +99,60 @@ def test_nothing_is_lost_that_was_asked_before_it_ended(proxy: ProxyFactory, wor
     assert callers.failures == []
     assert {answer.text.count("data:") for answer in answers} == {5}
     assert told(program, "stopping") != []
+    assert told(program, "worker_died") == []
+
+
+@contextmanager
+def streams(url: str, events: int) -> Iterator[list["Future[requests.Response]"]]:
+    """As many as there are callers, of so many events each."""
+    with ThreadPoolExecutor(CALLERS) as pool:
+        target = f"{url}/stream?n={events}&interval=0.1"
+        yield [pool.submit(requests.get, target, timeout=30) for _ in range(CALLERS)]
+
+
+@contextmanager
+def half_sent(authority: str, body: bytes) -> Iterator[http.client.HTTPConnection]:
+    """An upload whose second half has yet to come."""
+    connection = http.client.HTTPConnection(authority, timeout=30)
+    connection.putrequest("POST", "/hash")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[: len(body) // 2])
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_under_load_it_serves_through_the_delay_and_then_ends_all_that_was_begun(
+    proxy: ProxyFactory, client: requests.Session, workers: int
+) -> None:
+    body = os.urandom(1_000_000)
+    admin = free_port()
+    readyz = f"http://127.0.0.1:{admin}/readyz"
+    with running(Issuer()) as issuer, running(Api(issuer)) as api:
+        more = {"admin": f"127.0.0.1:{admin}", "shutdown_delay": "1s"}
+        program = proxy(config(issuer, api, workers=workers, **more))
+        authority = program.url.removeprefix("http://")
+        host, port = authority.split(":")
+        with (
+            Callers(program.url, CALLERS) as callers,
+            streams(program.url, events=20) as asked,
+            half_sent(authority, body) as upload,
+        ):
+            until(lambda: min(callers.answered) > 0)
+            until(lambda: sum("stream" in request.target for request in api.requests) == CALLERS)
+            callers.until_refused()
+            os.kill(program.pid, signal.SIGTERM)
+
+            until(lambda: client.get(readyz, timeout=30).status_code == 503)
+            assert requests.get(f"{program.url}/items/", timeout=30).status_code == 200
+            until(lambda: is_refused(host, int(port)))
+            upload.send(body[len(body) // 2 :])  # that was in flight all the time, for certain
+            assert sha256(body).hexdigest() in upload.getresponse().read().decode()
+
+            answers = [stream.result() for stream in asked]
+    assert program.terminate() == 0
+    assert callers.failures == []
+    assert {(answer.status_code, answer.text.count("data:")) for answer in answers} == {(200, 20)}
     assert told(program, "worker_died") == []
 
 

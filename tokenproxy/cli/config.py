@@ -1,13 +1,12 @@
 """The config that a verb works on: named, or found where it usually is."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tokenproxy.cli.output import warn
-from tokenproxy.config.confidential import known
+from tokenproxy.config.confidential import Known
 from tokenproxy.config.load import Loaded, find_config, load_config
 from tokenproxy.environment import variables
 
@@ -22,7 +21,7 @@ ConfigOption = Annotated[
     ),
 ]
 
-_known = ExitStack()  # until this process ends: its last error may be about a secret of the config
+_known = Known()  # until this process ends: its last error may be about a secret of the config
 
 
 def load(path: Path | None) -> tuple[Path, Loaded]:
@@ -30,7 +29,7 @@ def load(path: Path | None) -> tuple[Path, Loaded]:
     environment = variables()
     found = path if path is not None else find_config(environment, Path.cwd())
     loaded = load_config(found, environment=environment)
-    _known.enter_context(known(loaded.config))
+    _known.add(loaded.config)
     for warning in loaded.warnings:
         warn(str(warning))
     return found, loaded

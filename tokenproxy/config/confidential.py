@@ -1,8 +1,7 @@
 """What a config holds that nobody else should see."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, SecretStr
 
@@ -38,9 +37,27 @@ def without_secrets(environment: Mapping[str, str], config: Any) -> dict[str, st
     return {name: value for name, value in environment.items() if value not in secret}
 
 
-@contextmanager
-def known(config: Any) -> Iterator[None]:
-    """In here what is written is searched for the secrets of the config, too."""
-    secrets = [Secret(text) for text in secrets_of(config)]
-    yield
-    secrets.clear()
+class Known:
+    """What is written is searched for the secrets of these configs, too, until the end of `with`.
+
+    Each is kept once, and nothing else of the configs: they may be many, and mostly the same.
+    """
+
+    def __init__(self, *configs: BaseModel) -> None:
+        self._secrets: set[Secret] = set()
+        for config in configs:
+            self.add(config)
+
+    def add(self, config: BaseModel) -> None:
+        """Search for those of one more."""
+        self._secrets.update(map(Secret, secrets_of(config)))
+
+    def forget(self) -> None:
+        """Search for none of them any more."""
+        self._secrets.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.forget()

@@ -5,12 +5,11 @@ A config with mistakes, or one that cannot be served, changes nothing, and is to
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Self
 
 from tokenproxy.admin.parts import ConfigState
 from tokenproxy.clock import Clock
-from tokenproxy.config.confidential import known
+from tokenproxy.config.confidential import Known
 from tokenproxy.config.load import Loaded
 from tokenproxy.config.model import Config
 from tokenproxy.errors import ConfigError, ListenError, WorkerError
@@ -50,14 +49,14 @@ class Reloading:
         self._begun = begun
         self._done = done
         path = None if file is None else str(file.path)
-        self._secrets = ExitStack()  # of all configs that came: some may still be in use
+        self._secrets = Known()  # of all configs that came: some may still be in use
         self.state = ConfigState(path, clock.now().wall)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._secrets.close()
+        self._secrets.forget()
 
     async def __call__(self, change: Change) -> None:
         """Go on for ever."""
@@ -107,7 +106,7 @@ class Reloading:
 
     async def _take_up(self, file: ConfigFile, loaded: Loaded, change: Change) -> str | None:
         """Put it into force; what of it needs a restart. Raises what `change` does."""
-        self._secrets.enter_context(known(loaded.config))
+        self._secrets.add(loaded.config)
         try:
             await change(loaded.config)
         except ConfigError as error:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tokenproxy.config.confidential import known
+from tokenproxy.config.confidential import Known
 from tokenproxy.config.model import Config
 from tokenproxy.environment import take_service
 from tokenproxy.events import Observe, Stopping
@@ -56,7 +56,7 @@ def run(config: Config, announce: Announce, file: ConfigFile | None = None) -> N
     check_wanted(passed, config)
     log = EventLog(config.log, in_whole_lines(sys.stderr))
     with (
-        known(config),
+        Known(config),
         log,
         library_logs(ForeignLog(lambda: log.logger)),
         asyncio.Runner(loop_factory=loop_factory()) as runner,

@@ -5,11 +5,10 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
 from threading import Thread
 
 from tokenproxy.admin.figures import Figures
-from tokenproxy.config.confidential import known
+from tokenproxy.config.confidential import Known
 from tokenproxy.config.model import Config
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.events import (
@@ -93,7 +92,7 @@ async def _serve(brief: Brief, channel: Channel) -> None:
     orders = Orders(brief, channel, log, report)
     observe = log if brief.config.admin is None else to_all(log, figures, _telling(channel))
     world = World(observe=observe, load=load)
-    with known(config), log, library_logs(ForeignLog(lambda: log.logger)), orders.secrets:
+    with Known(config), log, library_logs(ForeignLog(lambda: log.logger)), orders.secrets:
         obeying = spawn(orders.obey(), name="obey")
         try:
             serving = serve(
@@ -123,7 +122,7 @@ class Orders:
         self._log = log
         self._report = report
         self._configs: asyncio.Queue[Config] = asyncio.Queue()
-        self.secrets = ExitStack()  # of all configs that came: some may still be in use
+        self.secrets = Known()  # of all configs that came: some may still be in use
 
     async def obey(self) -> None:
         """Do what is ordered; end now where nobody is left to order anything."""
@@ -144,7 +143,7 @@ class Orders:
         brief = self._brief
         while True:
             config = apportioned(await self._configs.get(), brief.workers, brief.index)
-            self.secrets.enter_context(known(config))
+            self.secrets.add(config)
             try:
                 await change(config)
             except TokenproxyError as error:
