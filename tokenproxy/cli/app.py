@@ -7,6 +7,7 @@ import typer
 import tokenproxy
 from tokenproxy.cli.check import check
 from tokenproxy.cli.demo import demo
+from tokenproxy.cli.exec import exec_
 from tokenproxy.cli.health import health
 from tokenproxy.cli.login import login
 from tokenproxy.cli.logout import logout
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command("exec", context_settings={"allow_interspersed_args": False})(exec_)
 app.command()(check)
 app.command()(demo)
 app.command()(login)
