@@ -9,6 +9,7 @@ from tokenproxy.cli.check import check
 from tokenproxy.cli.demo import demo
 from tokenproxy.cli.exec import exec_
 from tokenproxy.cli.health import health
+from tokenproxy.cli.init import init
 from tokenproxy.cli.login import login
 from tokenproxy.cli.logout import logout
 from tokenproxy.cli.output import say
@@ -28,6 +29,7 @@ app.command()(run)
 app.command("exec", context_settings={"allow_interspersed_args": False})(exec_)
 app.command()(check)
 app.command()(demo)
+app.command()(init)
 app.command()(login)
 app.command()(logout)
 app.command()(status)

@@ -94,6 +94,12 @@ def complain(sentence: str) -> None:
         err.print(redact(sentence), markup=False)
 
 
+def tell(sentence: str) -> None:
+    """Something to know, beside what is on standard output."""
+    with suppress(OSError):
+        err.print(redact(sentence), markup=False)
+
+
 def warn(sentence: str) -> None:
     """Something that stops nothing."""
     with suppress(OSError):
