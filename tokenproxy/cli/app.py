@@ -15,6 +15,7 @@ from tokenproxy.cli.logout import logout
 from tokenproxy.cli.output import say
 from tokenproxy.cli.refresh import refresh
 from tokenproxy.cli.run import run
+from tokenproxy.cli.schema import schema
 from tokenproxy.cli.status import status
 from tokenproxy.cli.token import token
 
@@ -30,6 +31,7 @@ app.command("exec", context_settings={"allow_interspersed_args": False})(exec_)
 app.command()(check)
 app.command()(demo)
 app.command()(init)
+app.command()(schema)
 app.command()(login)
 app.command()(logout)
 app.command()(status)
