@@ -1,6 +1,7 @@
 """What `tokenproxy status` shows a person, on wide and on narrow terminals."""
 
 import io
+from typing import Literal
 
 import pytest
 from rich.console import Console
@@ -32,7 +33,7 @@ ALL = {
 
 def shown(width: int, *, colours: bool = False) -> list[str]:
     stream = io.StringIO()
-    kind = "standard" if colours else None
+    kind: Literal["standard"] | None = "standard" if colours else None
     console = Console(
         file=stream, width=width, color_system=kind, force_terminal=colours, highlight=False
     )
