@@ -13,6 +13,12 @@ def variables() -> Mapping[str, str]:
     return dict(os.environ)  # noqa: TID251 - the one place that asks
 
 
+def wants_escapes() -> bool:
+    """Whether a terminal may be sent colours and other escape codes (no-color.org)."""
+    told = variables()
+    return not told.get("NO_COLOR") and told.get("TERM") != "dumb"
+
+
 def state_folder() -> Path:
     """Where this user's tokens live unless the config names a folder."""
     return Path(platformdirs.user_state_dir("tokenproxy", appauthor=False))

@@ -18,11 +18,14 @@ def _run() -> None:
     from tokenproxy.cli.output import complain, give_up_output, open_output  # noqa: PLC0415
 
     open_output()
-    from tokenproxy.cli.app import app  # noqa: PLC0415 - with the streams that it needs open
+    from tokenproxy.cli.app import WrongUsage, run  # noqa: PLC0415 - with the streams open
     from tokenproxy.errors import ConfigError, SourceRefused, TokenproxyError  # noqa: PLC0415
 
     try:
-        app()
+        sys.exit(run())
+    except WrongUsage as error:
+        complain(str(error))
+        sys.exit(WRONG_USAGE)
     except ConfigError as error:
         for problem in error.problems:
             complain(str(problem))

@@ -8,6 +8,7 @@ import typer
 from tokenproxy.cli.output import warn
 from tokenproxy.config.confidential import Known
 from tokenproxy.config.load import Loaded, find_config, load_config
+from tokenproxy.config.model import Config
 from tokenproxy.environment import variables
 
 ConfigOption = Annotated[
@@ -29,7 +30,12 @@ def load(path: Path | None) -> tuple[Path, Loaded]:
     environment = variables()
     found = path if path is not None else find_config(environment, Path.cwd())
     loaded = load_config(found, environment=environment)
-    _known.add(loaded.config)
+    keep_known(loaded.config)
     for warning in loaded.warnings:
         warn(str(warning))
     return found, loaded
+
+
+def keep_known(config: Config) -> None:
+    """What is written from now on is searched for the secrets of this config."""
+    _known.add(config)

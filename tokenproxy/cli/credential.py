@@ -12,10 +12,12 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from tokenproxy.cli.completion import credential_names
 from tokenproxy.cli.config import load
 from tokenproxy.cli.output import warn
 from tokenproxy.config.explain import closest, did_you_mean
 from tokenproxy.config.load import Loaded
+from tokenproxy.config.process import split_unix
 from tokenproxy.errors import ConfigError
 from tokenproxy.events import Event, NotPersisted, StoreTrouble
 from tokenproxy.runtime import Runtime, World
@@ -24,7 +26,12 @@ from tokenproxy.tokens.keeper import Keeper
 
 T = TypeVar("T")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A credential of the config.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A credential of the config.", autocompletion=credential_names
+    ),
+]
 
 
 def with_keeper(
@@ -77,8 +84,16 @@ def _check_store(loaded: Loaded) -> None:
     if isinstance(loaded.config.store, MemoryStore):
         raise ConfigError(
             "the config keeps its tokens in memory, where no other process can see them: use "
-            "'store: {type: file}' for this"
+            f"'store: {{type: file}}' for this{_or_ask(loaded.config.admin)}"
         )
+
+
+def _or_ask(admin: str | None) -> str:
+    """The end of a sentence: where the proxy that runs tells how they stand."""
+    unix = None if admin is None else split_unix(admin)
+    if unix is not None:
+        return f", or ask with 'curl --unix-socket {unix[0]} http://localhost/api/status'"
+    return "" if admin is None else f", or ask the proxy that runs at http://{admin}/api/status"
 
 
 def _check_name(loaded: Loaded, name: str) -> None:

@@ -1,19 +1,24 @@
 """`tokenproxy login NAME`: a person signs in, in a browser or on another device."""
 
 import asyncio
+import socket
+import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
 
-from tokenproxy.cli.callback import Visit, listening
+from tokenproxy.cli.callback import HTTP, Visit, listening
 from tokenproxy.cli.config import ConfigOption
 from tokenproxy.cli.credential import NameArgument, stored, with_keeper
 from tokenproxy.cli.output import out, warn
 from tokenproxy.cli.times import good_for
 from tokenproxy.config.load import Loaded
+from tokenproxy.environment import variables
 from tokenproxy.errors import SourceRefused
 from tokenproxy.settings.oauth2 import FREE_PORT, OAuth2
 from tokenproxy.tokens.keeper import Keeper
@@ -62,11 +67,14 @@ def _redirect_uri(loaded: Loaded, name: str) -> str:
 async def _on_a_device(flow: DeviceFlow) -> Granted:
     code = await flow.begin()
     out.print()
+    out.print("  On any device that has a browser:")
+    out.print()
     out.print(f"  Go to    [bold]{escape(code.verification_uri)}[/]")
     out.print(f"  and type [bold cyan]{escape(code.user_code)}[/]")
     if code.verification_uri_complete is not None:
         out.print(f"  or go to {escape(code.verification_uri_complete)}")
     out.print()
+    out.print("  [dim]Waiting for you to sign in; Ctrl-C gives up.[/]")
     return await flow.wait(code)
 
 
@@ -78,8 +86,10 @@ async def _in_a_browser(
         out.print()
         out.print("  Sign in at", escape(begun.url), soft_wrap=True)
         out.print()
-        if browser:
+        if browser and has_screen(sys.platform, variables()):
             threading.Thread(target=_open, args=[begun.url], name="browser", daemon=True).start()
+        else:
+            _tell_the_way_back(callback.url)
         try:
             async with asyncio.timeout(PATIENCE):
                 while not await _is_signed_in(keeper, flow, begun, await callback.visits.get()):
@@ -103,6 +113,23 @@ async def _is_signed_in(keeper: Keeper, flow: CodeFlow, begun: Begun, visit: Vis
         raise
     visit.answer(ok=True, text="You are signed in and can close this page.")
     return True
+
+
+def has_screen(platform: str, told: Mapping[str, str]) -> bool:
+    """Whether a browser that is opened here can be seen; one in this terminal cannot sign in."""
+    if told.get("BROWSER"):
+        return True
+    if platform == "darwin":
+        return "SSH_CONNECTION" not in told
+    return bool(told.get("DISPLAY") or told.get("WAYLAND_DISPLAY"))
+
+
+def _tell_the_way_back(callback: str) -> None:
+    """A browser elsewhere comes back to its own machine, and has to be led here."""
+    port = urlsplit(callback).port or HTTP
+    out.print("  [dim]Where the browser is on another machine, first run this there:[/]")
+    out.print(f"  ssh -L {port}:127.0.0.1:{port} {escape(socket.gethostname())}")
+    out.print()
 
 
 def _open(url: str) -> None:

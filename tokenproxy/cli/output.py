@@ -9,14 +9,24 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import Literal
 
 from rich.console import Console
 
+from tokenproxy.environment import wants_escapes
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.redaction import redact
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+def _console(*, stderr: bool = False) -> Console:
+    colours: Literal["auto"] | None = "auto" if wants_escapes() else None
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=True, emoji=False, color_system=colours
+    )
+
+
+out = _console()
+err = _console(stderr=True)
 
 STDOUT, STDERR = 1, 2
 STANDARD = (0, STDOUT, STDERR)
@@ -91,6 +101,12 @@ def complain(sentence: str) -> None:
     """One error."""
     with suppress(OSError):
         err.print("error:", style="bold red", end=" ")
+        err.print(redact(sentence), markup=False)
+
+
+def tell(sentence: str) -> None:
+    """Something to know, beside what is on standard output."""
+    with suppress(OSError):
         err.print(redact(sentence), markup=False)
 
 

@@ -5,13 +5,16 @@ import json
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from tokenproxy.cli.config import ConfigOption
 from tokenproxy.cli.credential import opened, stored
 from tokenproxy.cli.output import out, say
 from tokenproxy.cli.times import ago, good_for
+from tokenproxy.clock import SystemClock
 from tokenproxy.config.load import Loaded
 from tokenproxy.redaction import redact
 from tokenproxy.tokens.slot import State
@@ -26,6 +29,9 @@ STYLES = {
     State.UNAVAILABLE: "red",
     State.LOGIN_REQUIRED: "red",
 }
+HEADINGS = ("credential", "state", "token", "renewed", "last error")
+WIDE = 72  # columns; a narrower terminal is not told when a token was renewed
+BAR, NARROW_BAR = 20, 8
 
 
 def status(
@@ -42,7 +48,7 @@ def status(
         shown = {name: _fields(status) for name, status in statuses.items()}
         say(json.dumps({"credentials": shown}))
     else:
-        out.print(_table(statuses))
+        _show(statuses)
     if not all(status.is_readable for status in statuses.values()):
         raise typer.Exit(1)
 
@@ -66,20 +72,60 @@ def _fields(status: Status) -> dict[str, object]:
     }
 
 
-def _table(statuses: dict[str, Status]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("credential", "state", "token", "renewed", "last error"):
+def _show(statuses: dict[str, Status]) -> None:
+    """A table with bars for a person, and a line a credential for whatever reads a pipe."""
+    if out.is_terminal:
+        table = life_table(statuses, out.width, SystemClock().now().wall)
+        out.print(table, soft_wrap=False)
+        return
+    rows = [HEADINGS, *(_row(name, status) for name, status in statuses.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        out.print("   ".join(cells).rstrip(), markup=False)
+
+
+def _row(name: str, status: Status) -> tuple[str, ...]:
+    error = " ".join(redact(status.last_error or "-").split())
+    return name, status.state.value, _life(status), ago(status.last_renewal), error
+
+
+def _life(status: Status) -> str:
+    has_token = status.state in {State.FRESH, State.AGEING, State.EXPIRED}
+    return good_for(status.expires_at) if has_token else _without_token(status)
+
+
+def life_table(statuses: dict[str, Status], width: int, now: float) -> Table:
+    """For a terminal of that width: a bar shows how much of a token's life is left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    bar = BAR if width >= WIDE else NARROW_BAR
+    headings = [*HEADINGS[:2], "life", *HEADINGS[2:]]
+    for heading in headings if width >= WIDE else [*headings[:4], "last error"]:
         table.add_column(heading, overflow="fold", header_style="dim")
     for name, status in statuses.items():
-        has_token = status.state in {State.FRESH, State.AGEING, State.EXPIRED}
-        table.add_row(
-            name,
-            f"[{STYLES[status.state]}]{status.state.value}[/]",
-            good_for(status.expires_at) if has_token else _without_token(status),
-            ago(status.last_renewal),
-            escape(redact(status.last_error or "-")),
-        )
+        _, state, life, renewed, error = _row(name, status)
+        cells: list[RenderableType] = [
+            Text(name),
+            Text(state, style=STYLES[status.state]),
+            _bar(status, bar, now),
+            Text(life),
+            *([Text(renewed)] if width >= WIDE else []),
+            Text(error),
+        ]
+        table.add_row(*cells)
     return table
+
+
+def _bar(status: Status, width: int, now: float) -> RenderableType:
+    """The share of its life that a token has left; nothing where it is not known."""
+    if status.expires_at is None or status.issued_at is None:
+        return Text("")
+    life = max(status.expires_at - status.issued_at, 1.0)
+    left = min(max(status.expires_at - now, 0.0), life)
+    style = STYLES[status.state]
+    return ProgressBar(
+        total=life, completed=left, width=width, complete_style=style, finished_style=style
+    )
 
 
 def _without_token(status: Status) -> str:

@@ -1,6 +1,6 @@
 """What a config holds that nobody else should see."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, SecretStr
@@ -35,6 +35,24 @@ def without_secrets(environment: Mapping[str, str], config: Any) -> dict[str, st
     """
     secret = {text for text in secrets_of(config) if len(text) >= SHORTEST}
     return {name: value for name, value in environment.items() if value not in secret}
+
+
+def for_commands(
+    environment: Mapping[str, str], config: Any, named: Iterable[str]
+) -> dict[str, str]:
+    """The environment for a person's own command, which is to know of no secret of the config.
+
+    Without the variables that secrets came by, also as a part of one: of those, only what the
+    config names (`named`) is taken out.
+    """
+    texts = [*secrets_of(config)]
+    parts = {
+        name
+        for name in named
+        if (value := environment.get(name)) and any(value in text for text in texts)
+    }
+    kept = without_secrets(environment, config)
+    return {name: value for name, value in kept.items() if name not in parts}
 
 
 class Known:

@@ -24,12 +24,14 @@ _FILE = "file:"
 class Outside:
     """What may be read: variables, and files relative to the config's folder.
 
-    `opened` is given each file that was asked for, whether it is there or not.
+    `opened` is given each file that was asked for, and `named` each variable, whether it is there
+    or not.
     """
 
     environment: Mapping[str, str]
     folder: Path
     opened: list[Path] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
 
 
 def interpolated(document: Document, outside: Outside) -> Document:
@@ -88,6 +90,7 @@ def _value(match: re.Match[str], outside: Outside) -> str:
             "has a '${…}' that is none of ${NAME}, ${NAME:-fallback} and ${file:/path}: "
             "write '$$' for a dollar sign"
         )
+    outside.named.append(variable[1])
     return _variable(variable[1], variable[2], outside.environment)
 
 

@@ -41,7 +41,7 @@ class Loaded:
     """A valid config, and what is allowed in it but hardly meant.
 
     `lines` has each of its nodes by the dotted name, with its line where it has one, and `reads`
-    are the files that its `${file:…}` name.
+    are the files that its `${file:…}` name; `variables` those that its `${…}` name.
     """
 
     config: Config
@@ -49,6 +49,7 @@ class Loaded:
     file: Path | None = None
     lines: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     reads: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
 
     def placed(self, error: ConfigError) -> ConfigError:
         """The same with file and lines: for what only shows when the config is put to use."""
@@ -88,7 +89,8 @@ def load_config(
         folder = file.absolute().parent
     outside = Outside(environment, folder, [] if opened is None else opened)
     document = interpolated(_document(source, file), outside)
-    return replace(_checked(document, file, folder), reads=tuple(outside.opened))
+    loaded = _checked(document, file, folder)
+    return replace(loaded, reads=tuple(outside.opened), variables=tuple(outside.named))
 
 
 def load_admin(file: Path, *, environment: Mapping[str, str]) -> str | None:

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from tokenproxy.clock import steady_time, wall_time
 from tokenproxy.config.process import Log
+from tokenproxy.environment import wants_escapes
 from tokenproxy.events import (
     DescriptorsUsedUp,
     Event,
@@ -70,7 +71,12 @@ def _processors(form: str, stream: TextIO) -> list[Processor]:
     ]
     if form == "json":
         return [*shared, structlog.processors.JSONRenderer(), _redacted]
-    return [*shared, _escape, structlog.dev.ConsoleRenderer(colors=stream.isatty()), _redacted]
+    return [
+        *shared,
+        _escape,
+        structlog.dev.ConsoleRenderer(colors=stream.isatty() and wants_escapes()),
+        _redacted,
+    ]
 
 
 def _redacted(logger: Any, method: str, line: Any) -> str:
