@@ -82,6 +82,24 @@ class Issuing(Served, Generic[E, C]):
     def user(self, state: User) -> None:
         self._ledger.user = state
 
+    @property
+    def rotate(self) -> bool:
+        """Whether a renewal replaces the refresh token; may be set while it serves."""
+        return self._ledger.terms.rotate
+
+    @rotate.setter
+    def rotate(self, rotates: bool) -> None:
+        self._ledger.change(rotate=rotates)
+
+    @property
+    def access_life(self) -> float:
+        """How long the access tokens live that it grants from now on, in seconds."""
+        return self._ledger.terms.access_life
+
+    @access_life.setter
+    def access_life(self, seconds: float) -> None:
+        self._ledger.change(access_life=seconds)
+
     def accepts(self, access_token: str) -> Verdict:
         """What an API hears about a token that was presented to it."""
         return self._ledger.access_verdict(access_token)
