@@ -9,8 +9,8 @@ from tokenproxy.config.model import Config
 from tokenproxy.errors import SourceUnavailable
 from tokenproxy.settings.stores import FileStore
 from tokenproxy.testing import Doubles, MovableClock, Proxy, faults, running
-from tokenproxy.testing.plugin import SHOP
 from tokenproxy.testing.proxy import for_tests
+from tokenproxy.testing.usual import SHOP
 
 
 def config(**more: Any) -> Config:

@@ -69,6 +69,16 @@ class Issuing(Served, Generic[E, C]):
         """The endpoints."""
 
     @property
+    @abstractmethod
+    def logins(self) -> int:
+        """Calls for a new session, however they ended."""
+
+    @property
+    @abstractmethod
+    def refreshes(self) -> int:
+        """Calls with a refresh token, however they ended."""
+
+    @property
     def reused(self) -> int:
         """How many times a refresh token came that an answer had replaced already."""
         return self._ledger.reused

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tokenproxy.testing.usual import SHOP
+
 if TYPE_CHECKING:
     from tokenproxy.testing.api import Api
     from tokenproxy.testing.doubles import Doubles
@@ -21,23 +23,12 @@ if TYPE_CHECKING:
     Scope = Any
 
 SCOPES = ("function", "class", "module", "package", "session")
+SCENARIOS = (".scenario.yaml", ".scenario.yml")
 MARKERS = (
     "tokenproxy_config(source): the config of the fixture `tokenproxy`, a file or a mapping",
     "tokenproxy_issuer(**options): arguments of the issuers' doubles, such as access_life=60",
     "tokenproxy_api(**options): arguments of the API's double, such as wanted=InQuery()",
 )
-SHOP: Mapping[str, Any] = {
-    "credentials": {
-        "shop": {
-            "type": "simplejwt",
-            "base_url": "${TOKENPROXY_ISSUER_URL}",
-            "username": "demo",
-            "password": "demo-password",
-            "refresh": {"background": False, "min_interval": 0},
-        }
-    },
-    "routes": [{"upstream": "${TOKENPROXY_API_URL}", "credential": "shop"}],
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if config.getini("tokenproxy_scope") not in SCOPES:
         raise pytest.UsageError(f"tokenproxy_scope must be one of {', '.join(SCOPES)}")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A scenario file is a test."""
+    if not file_path.name.endswith(SCENARIOS):
+        return None
+    from tokenproxy.testing.scenarios.items import ScenarioFile  # noqa: PLC0415 - heavy
+
+    return ScenarioFile.from_parent(parent, path=file_path)
 
 
 @pytest.hookimpl(wrapper=True)

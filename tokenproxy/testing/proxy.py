@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
+from tokenproxy.errors import TokenproxyError
 from tokenproxy.events import Event, Observe, RequestServed, TokenRenewed, to_all
 from tokenproxy.runtime import Runtime, World, unheard
 from tokenproxy.server.generations import Generations
@@ -41,6 +42,10 @@ def for_tests(config: Config) -> Config:
     defaults = {"listen": (ANY_PORT,), "admin": None, "store": MemoryStore(type="memory")}
     unnamed = {key: defaults[key] for key in defaults.keys() - config.model_fields_set}
     return config.model_copy(update=unnamed)
+
+
+class UnknownName(TokenproxyError, LookupError):
+    """Ask for one that the config has."""
 
 
 class Proxy:
@@ -109,12 +114,16 @@ class Proxy:
         """What has passed: `route`, `method`, `path`, `status`, `replayed`, and more."""
         return tuple(event for event in self.events if isinstance(event, RequestServed))
 
-    def renewals(self, credential: str) -> int:
-        """How many tokens it has got, the first included; waits for one that is on its way."""
-        keeper = self.keeper(credential)
-        self._do(_landed(keeper), otherwise=None)
+    def renewals(self, credential: str | None = None) -> int:
+        """How many tokens it has got for that credential, the first included; for all of them.
+
+        One that is on its way is waited for.
+        """
+        wanted = self.config.credentials.keys() if credential is None else {credential}
+        for name in wanted:
+            self._do(_landed(self.keeper(name)), otherwise=None)
         renewed = [event for event in self.events if isinstance(event, TokenRenewed)]
-        return sum(event.credential == credential for event in renewed)
+        return sum(event.credential in wanted for event in renewed)
 
     def told(self) -> str:
         """What has happened, one thing a line, for people."""
@@ -136,7 +145,7 @@ class Proxy:
         return Credentials(self)
 
     def keeper(self, credential: str) -> Keeper:
-        """What holds the token, in the proxy's own loop. Raises LookupError."""
+        """What holds the token, in the proxy's own loop. Raises UnknownName."""
         return _known(self._served.runtime.keepers, credential, "credential")
 
     def renew(self, credential: str) -> None:
@@ -200,7 +209,7 @@ class Credentials:
 def _known(found: dict[str, T], name: str, what: str) -> T:
     if name not in found:
         names = ", ".join(sorted(found)) or "none"
-        raise LookupError(f"the config has no {what} {name!r}: it has {names}")
+        raise UnknownName(f"the config has no {what} {name!r}: it has {names}")
     return found[name]
 
 
