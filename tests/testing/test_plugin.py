@@ -186,6 +186,17 @@ def test_a_session_can_share_one_proxy(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=2)
 
 
+def test_a_marker_needs_fixtures_that_are_the_tests_own(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ntokenproxy_scope = session")
+    marker = "@pytest.mark.tokenproxy_issuer(rotate=False)"
+    pytester.makepyfile(f"import pytest\n{marker}\ndef test_it(tokenproxy): ...")
+    result = run(pytester)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["the marker tokenproxy_issuer needs 'tokenproxy_scope = function'"]
+    )
+
+
 def test_a_scope_that_there_is_not_is_an_error(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ntokenproxy_scope = forever")
     result = run(pytester)

@@ -74,6 +74,14 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A marker says nothing to fixtures that were made for many tests."""
+    known = {marker.partition("(")[0] for marker in MARKERS}
+    marked = [marker.name for marker in item.own_markers if marker.name in known]
+    if marked and item.config.getini("tokenproxy_scope") != SCOPES[0]:
+        _failed(f"the marker {marked[0]} needs 'tokenproxy_scope = function'")
+
+
 def _fixtures(item: pytest.Item) -> Mapping[str, object]:
     return getattr(item, "funcargs", {})
 
