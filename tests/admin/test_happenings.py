@@ -32,7 +32,11 @@ from tokenproxy.server.log import LINES
 
 TOLD: list[tuple[Event, str, str]] = [
     (TokenRenewed("a", "label", 0.21, 300.0), "info", "renewed in 210 ms, good for 5m"),
-    (TokenRenewed("a", "label", 0.21, None), "info", "renewed in 210 ms, good until it is rejected"),
+    (
+        TokenRenewed("a", "label", 0.21, None),
+        "info",
+        "renewed in 210 ms, good until it is rejected",
+    ),
     (TokenTakenUp("a", "label"), "info", "a token was found in the store"),
     (TokenRejected("a", "label"), "info", "the API did not take the token"),
     (RenewalFailed("a", "it hangs", 9.7), "warning", "it hangs; it is tried again in 10s"),

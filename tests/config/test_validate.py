@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tokenproxy.config.document import dotted, read_mapping
+from tokenproxy.config.model import Config
 from tokenproxy.config.validate import validate
 
 URL = "https://shop.example"
@@ -14,7 +15,7 @@ URL = "https://shop.example"
 def told(credential: dict[str, Any], **more: Any) -> list[tuple[str, str]]:
     """The mistakes, by place, of a config with that credential."""
     document = read_mapping({"credentials": {"c": credential}, **more})
-    config, mistakes = validate(document, Path())
+    config, mistakes = validate(document, Path(), Config)
     assert (config is None) is bool(mistakes)
     return [(dotted(m.where).removeprefix("credentials."), m.what) for m in mistakes]
 

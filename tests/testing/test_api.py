@@ -372,3 +372,19 @@ def test_records_are_values() -> None:
     one = Received("GET", "/", ((b"A", b"b"),), EMPTY, 0, whole=True, authorized=False)
     assert one == Received("GET", "/", ((b"A", b"b"),), EMPTY, 0, whole=True, authorized=False)
     assert hash(one)
+
+
+async def test_an_answer_that_a_test_makes_up_is_given_to_good_tokens_only(
+    client: aiohttp.ClientSession, issuer: Issuer, token: str
+) -> None:
+    async with Api(issuer) as api:
+        api.answer("GET", "/prices", json=[1, 2], headers={"X-Page": "1"})
+        api.answer("PUT", "/prices", status=409, body=b"no")
+        good = {"Authorization": f"Bearer {token}"}
+        async with client.get(f"{api.url}/prices", headers=good) as answer:
+            assert (await answer.json(), answer.headers["X-Page"]) == ([1, 2], "1")
+        async with client.put(f"{api.url}/prices", headers=good) as answer:
+            assert (answer.status, await answer.read()) == (409, b"no")
+        async with client.get(f"{api.url}/prices") as answer:
+            assert answer.status == 401
+        assert [received.authorized for received in api.requests] == [True, True, False]

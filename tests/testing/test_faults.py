@@ -1,7 +1,9 @@
+import asyncio
 import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,7 +12,7 @@ import aiohttp
 import pytest
 
 from tokenproxy.tasks import cancelled, spawn
-from tokenproxy.testing import Endpoint, Issuer, ManualClock, Verdict, faults
+from tokenproxy.testing import Endpoint, Issuer, ManualClock, MovableClock, Verdict, faults
 from tokenproxy.testing.answers import Granted, dressed
 from tokenproxy.testing.faults import Fault
 
@@ -315,3 +317,25 @@ def test_faults_are_values() -> None:
     assert faults.Hang(1) == faults.Hang(1)
     assert hash(faults.with_field("a", 1)) == hash(faults.with_field("a", 1))
     assert replace(faults.EMPTY_400, status=403) == faults.EMPTY_403
+
+
+@pytest.mark.parametrize("name", faults.NAMED)
+async def test_every_fault_that_has_a_name_can_be_carried_out(
+    client: aiohttp.ClientSession, name: str
+) -> None:
+    clock = MovableClock()
+    async with Issuer(clock=clock) as issuer:
+        issuer.fail_next(1, faults.NAMED[name])
+        posted = spawn(attempt(client, issuer), name="post")
+        while not posted.done():
+            clock.advance(60)
+            await asyncio.wait({posted}, timeout=0.001)
+        await posted
+        assert issuer.logins == 1
+
+
+async def attempt(client: aiohttp.ClientSession, issuer: Issuer) -> None:
+    with suppress(aiohttp.ClientError):
+        url = f"{issuer.url}/api/token/"
+        async with client.post(url, json=LOGIN, allow_redirects=False) as answer:
+            await answer.read()

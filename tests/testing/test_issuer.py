@@ -266,3 +266,14 @@ async def test_every_call_is_on_record_with_its_time_and_end(
 )
 def test_only_a_no_for_good_is_a_refusal(status: int | None, *, refused: bool) -> None:
     assert Call(Endpoint.LOGIN, ManualClock().now(), status).refused is refused
+
+
+async def test_rotation_and_lives_may_be_changed_while_it_serves(
+    client: aiohttp.ClientSession,
+) -> None:
+    async with Issuer(rotate=True, access_life=300) as issuer:
+        tokens = await log_in(client, issuer)
+        issuer.rotate, issuer.access_life = False, 30
+        assert (issuer.rotate, issuer.access_life) == (False, 30)
+        _, renewed = await refresh(client, issuer, tokens["refresh"])
+        assert list(renewed) == ["access"]

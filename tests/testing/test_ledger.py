@@ -247,3 +247,27 @@ def test_the_tokens_of_an_account_that_was_closed_are_not_taken(user: User) -> N
     assert book.renew(tokens.refresh) is user.value
     book.user = User.ACTIVE
     assert isinstance(book.renew(tokens.refresh), Pair)
+
+
+def test_opaque_tokens_tell_nothing_and_are_judged_as_others_are() -> None:
+    now = Times()
+    books = ledger(now, opaque=True)
+    issued = pair(books.login())
+    with pytest.raises(jwt.DecodeError):
+        jwt.decode(issued.access, options={"verify_signature": False})
+    assert books.access_verdict(issued.access) is Verdict.ACCEPTED
+    now.now += 301
+    assert books.access_verdict(issued.access) is Verdict.EXPIRED
+    pair(books.renew(issued.refresh))
+    assert books.refresh_verdict(issued.refresh) is Verdict.BLACKLISTED
+
+
+def test_other_terms_hold_for_what_is_granted_from_then_on() -> None:
+    now = Times()
+    books = ledger(now)
+    before = pair(books.login())
+    books.change(access_life=10, rotate=False)
+    after = single(books.renew(before.refresh))
+    now.now += 20
+    assert books.access_verdict(before.access) is Verdict.ACCEPTED
+    assert books.access_verdict(after.access) is Verdict.EXPIRED

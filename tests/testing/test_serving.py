@@ -111,3 +111,19 @@ def test_what_goes_wrong_at_the_end_is_raised_to_the_caller() -> None:
 
     with pytest.raises(LookupError, match="the end"), running(ending_badly()):
         pass
+
+
+def test_a_double_can_go_down_and_come_back_with_its_state() -> None:
+    with running(Issuer()) as issuer:
+        url = f"{issuer.url}/api/token/"
+        issuer.go_down()
+        with pytest.raises(requests.ConnectionError):
+            requests.post(url, json=LOGIN, timeout=5)
+        issuer.come_back()
+        assert requests.post(url, json=LOGIN, timeout=5).status_code == 200
+        assert issuer.logins == 1
+
+
+def test_a_double_that_does_not_run_cannot_go_down() -> None:
+    with pytest.raises(RuntimeError, match="this Issuer does not run: enter it with running"):
+        Issuer().go_down()

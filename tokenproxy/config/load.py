@@ -109,6 +109,11 @@ def load_admin(file: Path, *, environment: Mapping[str, str]) -> str | None:
     return load_config(file, environment=environment).config.admin
 
 
+def read_document(file: Path) -> Document:
+    """The document that a YAML file holds, a mapping at its root. Raises ConfigError."""
+    return _document(file, file)
+
+
 def _document(source: Any, file: Path | None) -> Document:
     try:
         document = read_mapping(source) if file is None else read_yaml(_text(file))
@@ -119,7 +124,7 @@ def _document(source: Any, file: Path | None) -> Document:
 
 
 def _checked(document: Document, file: Path | None, folder: Path) -> Loaded:
-    config, wrong = validate(document, folder)
+    config, wrong = validate(document, folder, Config)
     found = [*document.mistakes, *wrong, *_crossed(document)]
     if config is None or found:
         raise ConfigError(problems(document, found, file))

@@ -1,4 +1,4 @@
-"""Makes a Config of plain data, or finds all that is wrong with its shape.
+"""Makes settings of plain data, or finds all that is wrong with its shape.
 
 pydantic does not ask a model's own validators while one of its fields is wrong, so one mistake
 would hide another. A second look, with what is wrong left out, finds those; what only follows
@@ -10,18 +10,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tokenproxy.config.document import Document, Mistake, Where
 from tokenproxy.config.explain import foreign_key, sentence, unknown_key, unknown_type
 from tokenproxy.config.locate import Locator, Place
-from tokenproxy.config.model import Config
 from tokenproxy.settings.base import Several
 
 _TYPE = "type"  # tells the kinds of credentials and stores apart
+M = TypeVar("M", bound=BaseModel)
 _UNKNOWN_TYPES = {"union_tag_invalid", "union_tag_not_found"}
 
 
@@ -38,28 +38,28 @@ class _Finding:
     meant_type: str | None = None
 
 
-def validate(document: Document, folder: Path) -> tuple[Config | None, list[Mistake]]:
-    """The config, or what is wrong; what the document knows to be wrong is not said again."""
-    config, findings = _look(document.data, folder)
+def validate(document: Document, folder: Path, model: type[M]) -> tuple[M | None, list[Mistake]]:
+    """The settings, or what is wrong; what the document knows to be wrong is not said again."""
+    settings, findings = _look(document.data, folder, model)
     data, misspelt = _retyped(document.data, findings)
     if misspelt:
-        _, findings = _look(data, folder)
+        _, findings = _look(data, folder, model)
     known = {mistake.where for mistake in document.mistakes}
     wrong = known | {finding.mistake.where for finding in findings}
     if wrong:
-        _, more = _look(_without(data, wrong), folder)
+        _, more = _look(_without(data, wrong), folder, model)
         findings += _independent(more, wrong | _meant(findings))
     meant = _meant(findings)
     told = [finding for finding in findings if not _follows(finding, data, meant)] + misspelt
-    return config, [finding.mistake for finding in told if finding.mistake.where not in known]
+    return settings, [finding.mistake for finding in told if finding.mistake.where not in known]
 
 
-def _look(data: Any, folder: Path) -> tuple[Config | None, list[_Finding]]:
+def _look(data: Any, folder: Path, model: type[M]) -> tuple[M | None, list[_Finding]]:
     try:
-        return Config.model_validate(data, context={"folder": folder}), []
+        return model.model_validate(data, context={"folder": folder}), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-    locator = Locator(Config)
+    locator = Locator(model)
     return None, [finding for detail in details for finding in _findings(detail, locator, data)]
 
 

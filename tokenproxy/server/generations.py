@@ -152,6 +152,11 @@ class Generations:
         """The one in force."""
         return self._serving.config
 
+    @property
+    def runtime(self) -> Runtime:
+        """What works by it."""
+        return self._serving.runtime
+
     def _short(self) -> None:
         self._office.world.observe(DescriptorsUsedUp(NO_ROOM.format(limit())))
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from tokenproxy.testing import faults
     from tokenproxy.testing.api import Api, Received
     from tokenproxy.testing.clock import ManualClock
+    from tokenproxy.testing.doubles import Doubles
     from tokenproxy.testing.issuer import Endpoint, Issuer
     from tokenproxy.testing.issuing import Call
     from tokenproxy.testing.ledger import User, Verdict
+    from tokenproxy.testing.movable import MovableClock
     from tokenproxy.testing.oauth2 import OAuth2Call, OAuth2Endpoint, OAuth2Issuer
     from tokenproxy.testing.oauth2_desk import Person
     from tokenproxy.testing.places import (
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
         InQuery,
         Unauthorized,
     )
+    from tokenproxy.testing.proxy import Credentials, Proxy
     from tokenproxy.testing.serving import running
 
 __all__ = [
     "Api",
     "Call",
+    "Credentials",
+    "Doubles",
     "Endpoint",
     "ErrorInBody",
     "Forbidden",
@@ -43,10 +48,12 @@ __all__ = [
     "InQuery",
     "Issuer",
     "ManualClock",
+    "MovableClock",
     "OAuth2Call",
     "OAuth2Endpoint",
     "OAuth2Issuer",
     "Person",
+    "Proxy",
     "Received",
     "Unauthorized",
     "User",
@@ -58,6 +65,8 @@ __all__ = [
 _HOMES = {
     "Api": "api",
     "Call": "issuing",
+    "Credentials": "proxy",
+    "Doubles": "doubles",
     "Endpoint": "issuer",
     "ErrorInBody": "places",
     "Forbidden": "places",
@@ -67,10 +76,12 @@ _HOMES = {
     "InQuery": "places",
     "Issuer": "issuer",
     "ManualClock": "clock",
+    "MovableClock": "movable",
     "OAuth2Call": "oauth2",
     "OAuth2Endpoint": "oauth2",
     "OAuth2Issuer": "oauth2",
     "Person": "oauth2_desk",
+    "Proxy": "proxy",
     "Received": "api",
     "Unauthorized": "places",
     "User": "ledger",

@@ -9,13 +9,14 @@
 | GET /bytes?n=&       | 200, the first n bytes of `pseudo_random`                                 |
 | GET /stream?n=&interval= | 200, n server-sent events, `interval` seconds before each             |
 | * /status/NNN        | that status                                                               |
+| what `answer` names  | that answer instead                                                       |
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from json import dumps, loads
 from typing import Protocol
 
 from aiohttp import web
@@ -63,6 +64,15 @@ class Received:
         return [value.decode("latin-1") for key, value in self.headers if key.lower() == wanted]
 
 
+@dataclass(frozen=True, slots=True)
+class Canned:
+    """An answer that a test has made up."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 def pseudo_random(n: int) -> Iterator[bytes]:
     """`n` bytes in blocks, always the same and no two blocks alike."""
     for number in range(0, n, BLOCK):
@@ -90,9 +100,25 @@ class Api(Served):
         self.rejects_early = False
         self.requests: list[Received] = []
         self.items: list[dict[str, object]] = [{"id": 1, "name": "teapot"}]
+        self._canned: dict[tuple[str, str], Canned] = {}
         self._issuer = issuer
         self._wanted = wanted
         self._rejection = rejection
+
+    def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+    ) -> None:
+        """Answer requests with a good token for `path` so from now on: with `body`, else JSON."""
+        head = {} if body is not None else {"Content-Type": "application/json"}
+        data = dumps(json).encode() if body is None else body
+        self._canned[method, path] = Canned(status, {**head, **(headers or {})}, data)
 
     def application(self) -> web.Application:
         """The endpoints, behind the check of the token."""
@@ -112,7 +138,13 @@ class Api(Served):
         token = token_in(self._wanted, request.raw_headers, request.raw_path)
         verdict = None if token is None else self._verdict(token)
         authorized = verdict is Verdict.ACCEPTED
-        if request.match_info.http_exception is not None:  # no such path or method
+        canned = self._canned.get((request.method, request.path))
+        if canned is not None and authorized:
+            await self._read(request)
+            return web.Response(status=canned.status, headers=canned.headers, body=canned.body)
+        if (
+            canned is None and request.match_info.http_exception is not None
+        ):  # no such path or method
             await self._read(request, authorized=authorized)
         elif not authorized:
             return await self._reject(request, verdict)
@@ -160,7 +192,7 @@ class Api(Served):
         body = bytearray()
         await self._read(request, body.extend)
         try:
-            fields = json.loads(body)
+            fields = loads(body)
         except ValueError:
             fields = None
         if not isinstance(fields, dict):

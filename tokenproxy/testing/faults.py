@@ -14,6 +14,7 @@ Where a request that was carried out ends in a refusal, the refusal is sent as i
 in capitals are rows of what real issuers have been seen to do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -169,3 +170,36 @@ AS_TEXT = Odd(content_type="text/plain")
 AS_FORM = Odd(content_type="application/x-www-form-urlencoded", as_form=True)
 WITH_BOM = Odd(prefix=b"\xef\xbb\xbf")
 GZIPPED = Odd(gzipped=True)
+
+NAMED: Final[Mapping[str, Fault]] = {
+    "server_error": SERVER_ERROR,
+    "bad_gateway": BAD_GATEWAY,
+    "unavailable": UNAVAILABLE,
+    "too_many": TOO_MANY,
+    "html_page": HTML_PAGE,
+    "bad_json": BAD_JSON,
+    "empty_200": EMPTY_200,
+    "list_200": LIST_200,
+    "redirect": redirect("http://127.0.0.1:9/elsewhere"),
+    "invalid_grant": INVALID_GRANT,
+    "invalid_request": INVALID_REQUEST,
+    "invalid_grant_in_200": INVALID_GRANT_IN_200,
+    "token_not_valid": TOKEN_NOT_VALID,
+    "user_inactive": USER_INACTIVE,
+    "empty_400": EMPTY_400,
+    "empty_401": EMPTY_401,
+    "empty_403": EMPTY_403,
+    "created": CREATED,
+    "as_text": AS_TEXT,
+    "as_form": AS_FORM,
+    "with_bom": WITH_BOM,
+    "gzipped": GZIPPED,
+    "lost_answer": DropBeforeAnswer(),
+    "dropped": DropBeforeAnswer(carried_out=False),
+    "cut_short": CutShort(),
+    "slow_bytes": SlowBytes(),
+    "hang": Hang(60.0),
+    "huge": Huge(2 << 20),
+    "gzip_bomb": GzipBomb(16 << 20),
+}
+"""Each by the word for it in scenario files; the sizes are over what an answer may have."""

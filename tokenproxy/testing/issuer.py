@@ -42,9 +42,9 @@ class Issuer(Issuing[Endpoint, Call[Endpoint]]):
     """An issuer with one account, on a loopback port of its own inside `async with`.
 
     Lives are in seconds, of `clock` put forward by `skew`; `clock` also times delays. Tokens
-    hold whole seconds, as real ones, unless a life has a fraction. `access_name`,
-    `refresh_name` and `expires_in_name` say where the answer holds what (dotted for nested
-    objects); a request holds its refresh token under the last part of `refresh_name`. With
+    hold whole seconds, as real ones, unless a life has a fraction; `opaque` ones are no JWTs.
+    `access_name`, `refresh_name` and `expires_in_name` say where the answer holds what (dotted
+    for nested objects); a request holds its refresh token under the last part of it. With
     `sliding` there is only the field `token`. `expires_in` is sent as it is, however odd.
 
     All methods and attributes may be used from another thread while it serves.
@@ -63,6 +63,7 @@ class Issuer(Issuing[Endpoint, Call[Endpoint]]):
         rotate: bool = True,
         reuse_kills_session: bool = False,
         sliding: bool = False,
+        opaque: bool = False,
         access_name: str = "access",
         refresh_name: str = "refresh",
         expires_in_name: str = "expires_in",
@@ -71,7 +72,7 @@ class Issuer(Issuing[Endpoint, Call[Endpoint]]):
         skew: float = 0.0,
         port: int = 0,
     ) -> None:
-        terms = Terms(access_life, refresh_life, rotate, reuse_kills_session, sliding)
+        terms = Terms(access_life, refresh_life, rotate, reuse_kills_session, sliding, opaque)
         super().__init__(terms, clock=clock, skew=skew, port=port)
         self.username = username
         self.password = password

@@ -69,6 +69,16 @@ class Issuing(Served, Generic[E, C]):
         """The endpoints."""
 
     @property
+    @abstractmethod
+    def logins(self) -> int:
+        """Calls for a new session, however they ended."""
+
+    @property
+    @abstractmethod
+    def refreshes(self) -> int:
+        """Calls with a refresh token, however they ended."""
+
+    @property
     def reused(self) -> int:
         """How many times a refresh token came that an answer had replaced already."""
         return self._ledger.reused
@@ -81,6 +91,24 @@ class Issuing(Served, Generic[E, C]):
     @user.setter
     def user(self, state: User) -> None:
         self._ledger.user = state
+
+    @property
+    def rotate(self) -> bool:
+        """Whether a renewal replaces the refresh token; may be set while it serves."""
+        return self._ledger.terms.rotate
+
+    @rotate.setter
+    def rotate(self, rotates: bool) -> None:
+        self._ledger.change(rotate=rotates)
+
+    @property
+    def access_life(self) -> float:
+        """How long the access tokens live that it grants from now on, in seconds."""
+        return self._ledger.terms.access_life
+
+    @access_life.setter
+    def access_life(self, seconds: float) -> None:
+        self._ledger.change(access_life=seconds)
 
     def accepts(self, access_token: str) -> Verdict:
         """What an API hears about a token that was presented to it."""

@@ -19,7 +19,7 @@ that it replaces stays good, and after its `exp` it cannot be renewed any more.
 import itertools
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 from uuid import uuid4
@@ -53,13 +53,14 @@ class User(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an issuer grants; lives are in seconds."""
+    """What an issuer grants; lives are in seconds. `opaque` tokens tell nothing of themselves."""
 
     access_life: float
     refresh_life: float
     rotate: bool
     reuse_kills_session: bool
     sliding: bool
+    opaque: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,21 @@ class Ledger:
         self._now = now
         self._key = secrets.token_hex(32)
         self._entries: dict[str, _Entry] = {}
+        self._opaque: dict[str, dict[str, Any]] = {}
         self._replaced: set[str] = set()
         self._ended: set[int] = set()
         self._sessions = itertools.count(1)
         self._expiries = 0
         self._revocations = 0
+
+    @property
+    def terms(self) -> Terms:
+        """What it grants from now on."""
+        return self._terms
+
+    def change(self, **terms: Any) -> None:
+        """Grant on other terms from now on."""
+        self._terms = replace(self._terms, **terms)
 
     def login(self) -> Grant:
         """A new session."""
@@ -185,6 +196,8 @@ class Ledger:
 
     def _claims(self, token: str) -> dict[str, Any]:
         """The claims of a token of ours, whatever the time; else `jwt.InvalidTokenError`."""
+        if token in self._opaque:
+            return self._opaque[token]
         return jwt.decode(token, self._key, algorithms=["HS256"], options=_READ_ONLY_SIGNATURE)
 
     def _access(self, session: int) -> str:
@@ -200,8 +213,15 @@ class Ledger:
     def _issue(self, session: int, kind: str, life: float, *, jti: str, **more: float) -> str:
         iat, exp = span(self._now(), life)
         claims = {"token_type": kind, "exp": exp, "iat": iat, "jti": jti, **more}
-        token = jwt.encode({**claims, "user_id": _USER_ID}, self._key, algorithm="HS256")
+        token = self._written({**claims, "user_id": _USER_ID})
         self._entries[token] = _Entry(session, self._expiries, self._revocations)
+        return token
+
+    def _written(self, claims: dict[str, Any]) -> str:
+        if not self._terms.opaque:
+            return jwt.encode(claims, self._key, algorithm="HS256")
+        token = secrets.token_urlsafe(24)
+        self._opaque[token] = claims
         return token
 
 

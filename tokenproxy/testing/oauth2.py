@@ -79,7 +79,8 @@ class OAuth2Issuer(Issuing[OAuth2Endpoint, OAuth2Call]):
 
     The client proves itself with its `client_secret` in any of three ways, with an assertion
     signed by the private half of `client_key` (PEM), or, where it has neither, by its name;
-    `auth_method` leaves one way only. `path` makes it one tenant of many: `/tenant`.
+    `auth_method` leaves one way only. `opaque` tokens are no JWTs. `path` makes it one tenant of
+    many: `/tenant`.
 
     May be changed while it serves, from any thread too:
 
@@ -108,12 +109,15 @@ class OAuth2Issuer(Issuing[OAuth2Endpoint, OAuth2Call]):
         refresh_life: float = 86_400.0,
         rotate: bool = True,
         reuse_kills_session: bool = True,
+        opaque: bool = False,
         path: str = "",
         clock: Clock = SYSTEM_CLOCK,
         skew: float = 0.0,
         port: int = 0,
     ) -> None:
-        terms = Terms(access_life, refresh_life, rotate, reuse_kills_session, sliding=False)
+        terms = Terms(
+            access_life, refresh_life, rotate, reuse_kills_session, sliding=False, opaque=opaque
+        )
         super().__init__(terms, clock=clock, skew=skew, port=port)
         self.client_id = client_id
         self.interval: object = 5
@@ -156,6 +160,17 @@ class OAuth2Issuer(Issuing[OAuth2Endpoint, OAuth2Call]):
     @person.setter
     def person(self, says: Person) -> None:
         self._desk.person = says
+
+    @property
+    def logins(self) -> int:
+        """Calls to the token endpoint for a new session, however they ended."""
+        return len(self.calls_to(OAuth2Endpoint.TOKEN)) - self.refreshes
+
+    @property
+    def refreshes(self) -> int:
+        """Calls to the token endpoint with a refresh token, however they ended."""
+        calls = self.calls_to(OAuth2Endpoint.TOKEN)
+        return sum(call.field("grant_type") == "refresh_token" for call in calls)
 
     def url_of(self, endpoint: OAuth2Endpoint) -> str:
         """Where that endpoint is."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import (
     AbstractAsyncContextManager,
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 5.0  # seconds for the double's own loop to start or stop it
 SHUTDOWN_GRACE = 0.05  # a test that ends waits for nobody: what still runs then is cancelled
 
 
@@ -48,6 +49,7 @@ class Served(ABC):
         self._port = port
         self._url: str | None = None
         self._running = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @abstractmethod
     def application(self) -> web.Application:
@@ -69,10 +71,25 @@ class Served(ABC):
         serving = listening(self.application(), port=self._port)
         self._url = await self._running.enter_async_context(serving)
         self._port = urlsplit(self._url).port or 0
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._running.aclose()
+
+    def go_down(self) -> None:
+        """Refuse connections, with no state lost; for one that is `running`, from other threads."""
+        self._do(self._running.aclose())
+
+    def come_back(self) -> None:
+        """Serve again after `go_down`, at the same URL."""
+        self._do(self.__aenter__())
+
+    def _do(self, work: Coroutine[Any, Any, object]) -> None:
+        if self._loop is None or not self._loop.is_running():
+            work.close()
+            raise RuntimeError(f"this {type(self).__name__} does not run: enter it with running")
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(url={self._url!r})"

@@ -255,6 +255,11 @@ class Keeper:
         return self._slot.state(self._clock.now())
 
     @property
+    def is_renewing(self) -> bool:
+        """Whether a renewal is under way."""
+        return self._slot.is_renewing
+
+    @property
     def not_persisted(self) -> bool:
         """Whether the token in use is in memory only, though the store should keep it."""
         return self._vault.unsaved is not None
