@@ -51,7 +51,7 @@ format: $(VENV)/.check ## Put the code into its form
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.test ## Build the documentation into build/docs, and find what is broken in it
-	$(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 soak: $(VENV)/.test ## Run what needs minutes: kills, races, load
 	$(BIN)/python -m pytest -m soak --timeout 600 $(SOAK_ARGS)

@@ -7,7 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
-from docs.site import beside, commands, keys, tables
+from docs.site import beside, commands, keys, measured, tables
 
 REPOSITORY = Path(__file__).parents[2]
 _MARK = re.compile(r"^<!-- written by the program: ([a-z ]+) -->$", re.MULTILINE)
@@ -17,6 +17,7 @@ WRITERS = {
     "metrics": tables.metrics,
     "error codes": tables.errors,
     "log events": tables.events,
+    "figures of the bench": measured.written,
 }
 
 

@@ -40,7 +40,11 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
         {**ROUTE, "name": name, "path": f"/{name}", "credential": name} for name in credentials
     ]
     asked = {route["credential"] for route in routes if route.get("credential")}
-    return {**part, "credentials": {**dict.fromkeys(asked, STATIC), **credentials}, "routes": routes}
+    return {
+        **part,
+        "credentials": {**dict.fromkeys(asked, STATIC), **credentials},
+        "routes": routes,
+    }
 
 
 @pytest.mark.parametrize("fence", CONFIGS, ids=str)

@@ -45,18 +45,24 @@ def test_it_can_be_built_with_nothing_broken(site: Path) -> None:
 
 
 def test_it_asks_for_nothing_from_elsewhere(site: Path) -> None:
-    loaded = re.compile(r"""<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]*rel="(?:stylesheet|preconnect|icon)"[^>]*href="(https?:[^"]+)\"""")
+    loaded = re.compile(
+        r"""<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]*rel="(?:stylesheet|preconnect|icon)"[^>]*href="(https?:[^"]+)\""""
+    )
     assert [loaded.findall(page.read_text()) for page in site.rglob("*.html")
             if loaded.search(page.read_text())] == []  # fmt: skip
 
 
 def test_every_mark_is_filled_in(site: Path) -> None:
-    assert [page for page in site.rglob("*.html") if "written by the program:" in page.read_text()] == []
+    assert [
+        page for page in site.rglob("*.html") if "written by the program:" in page.read_text()
+    ] == []
 
 
 @pytest.mark.parametrize("mark", hooks.WRITERS)
 def test_every_part_has_a_page(mark: str) -> None:
-    asked = [page for page in PAGES if f"<!-- written by the program: {mark} -->" in page.read_text()]
+    asked = [
+        page for page in PAGES if f"<!-- written by the program: {mark} -->" in page.read_text()
+    ]
     assert len(asked) == 1
 
 
