@@ -28,7 +28,7 @@ def files(pages: Mapping[str, str], repository: Path, config: MkDocsConfig) -> I
                 found[path] = _text(repository / path)
                 waiting.append((f"../{path}", found[path]))
     for path, text in sorted(found.items()):
-        uri = _uri(path, repository)
+        uri = _uri(path)
         level = InclusionLevel.NOT_IN_NAV
         yield File.generated(config, uri, content=text, inclusion=level)
 
@@ -43,7 +43,7 @@ def led(text: str, page: str, repository: Path) -> str:
         if path.startswith(f"{_FOLDER_OF_PAGES}/"):
             uri = path.removeprefix(f"{_FOLDER_OF_PAGES}/")
         else:
-            uri = _uri(path, repository)
+            uri = _uri(path)
         return posixpath.relpath(uri, folder)
 
     return _LINK.sub(moved, text)
@@ -61,7 +61,7 @@ def _resolved(at: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(at), link))
 
 
-def _uri(path: str, repository: Path) -> str:
+def _uri(path: str) -> str:
     """Where the site has it; `files/` keeps it apart from the pages."""
     return f"files/{path}" if path.endswith(".md") else f"files/{path}.md"
 

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds: fills in what the program says, and takes in files beside it."""
+"""What mkdocs calls: fills in what the program says, and takes in files beside the pages."""
 
 import re
 from pathlib import Path

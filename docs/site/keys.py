@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -74,7 +74,7 @@ def _section(block: Block, *, alone: bool) -> str:
     return f"## {_heading(block, alone=alone)}\n\n{_about(block.model)}{_keys(rows)}"
 
 
-def _keys(rows: list[tuple[str, ...]]) -> str:
+def _keys(rows: Sequence[Sequence[str]]) -> str:
     return table(["key", "type", "default", "what it does"], rows) if rows else ""
 
 

@@ -8,19 +8,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from tokenproxy.settings.base import http_url, http_url_base, parse_duration, parse_size
+from tokenproxy.settings.base import http_url, http_url_base
+from tokenproxy.units import parse_duration, parse_size
 
 _PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text",
           Path: "path", SecretStr: "secret", type(None): "null"}  # fmt: skip
 _UNITS = {"duration": (("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001)),
           "size": (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1))}  # fmt: skip
+_HOLDERS = {dict: "mapping of ", tuple: "list of "}
 _LONGEST_IN_SECONDS = 300  # what is longer is written in minutes or hours
 
 
 def models_in(hint: Any) -> Iterator[tuple[type[BaseModel], str]]:
     """The blocks that a value may hold, and what stands between the key and theirs."""
     origin, inside = get_origin(hint), get_args(hint)
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+    if _is_block(hint):
         yield hint, ""
     elif origin is Annotated:
         yield from models_in(inside[0])
@@ -40,15 +42,15 @@ def kind(hint: Any) -> str:
         return _unit(hint) or kind(inside[0])
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in inside)
-    if origin is dict:
-        return f"mapping of {kind(inside[1])}"
-    if origin is tuple:
-        return f"list of {kind(inside[0])}"
     if _is_union(origin):
         return " or ".join(dict.fromkeys(map(kind, inside)))
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return "block"
-    return _PLAIN.get(hint, "any value")
+    if origin in _HOLDERS:
+        return _HOLDERS[origin] + kind(inside[-1] if origin is dict else inside[0])
+    return _PLAIN.get(hint, "block" if _is_block(hint) else "any value")
+
+
+def _is_block(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, BaseModel)
 
 
 def _is_union(origin: Any) -> bool:

@@ -13,9 +13,8 @@ def written() -> str:
 
 
 def _section(heading: str) -> str:
-    found = re.search(
-        rf"^## {re.escape(heading)}\n\n(.*?)(?=^## )", REPORT.read_text(), re.M | re.S
-    )
+    pattern = rf"^## {re.escape(heading)}\n\n(.*?)(?=^## )"
+    found = re.search(pattern, REPORT.read_text(), re.MULTILINE | re.DOTALL)
     if found is None:
         raise ValueError(f"{REPORT} has no section '{heading}': name another one here")
     return found[1]

@@ -47,11 +47,16 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def stand_in(name: str, folder: Path) -> str:
+    """What reads a secret of that name from a file in the folder, which is written there."""
+    secret = folder / name
+    secret.write_text("redis://127.0.0.1:6379/0" if name == "redis-url" else KEY)
+    return f"${{file:{secret}}}"
+
+
 @pytest.mark.parametrize("fence", CONFIGS, ids=str)
 def test_a_config_loads_and_has_nothing_to_be_warned_of(fence: Fence, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text(KEY)
-    text = SECRET_FILE.sub(f"${{file:{secret}}}", fence.text)
+    text = SECRET_FILE.sub(lambda found: stand_in(Path(found[1]).name, tmp_path), fence.text)
     file = tmp_path / "tokenproxy.yaml"
     for part in yaml.safe_load_all(text):
         complete = whole(part)
