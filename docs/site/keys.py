@@ -1,8 +1,7 @@
 """The config's keys, as the settings' models have them."""
 
-import inspect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -11,7 +10,10 @@ from pydantic.fields import FieldInfo
 
 from docs.site.kinds import kind, models_in, shown
 from docs.site.markdown import code, table
+from tokenproxy.config.descriptions import MODELS
 from tokenproxy.config.model import Config
+from tokenproxy.config.schema import description
+from tokenproxy.settings.oauth2 import OWN_KEYS, OAuth2
 
 _TYPE = "type"
 
@@ -65,22 +67,24 @@ def written() -> str:
 
 
 def _section(block: Block, *, alone: bool) -> str:
+    return f"## {_heading(block, alone=alone)}\n\n{MODELS[block.model.__name__]}\n\n{_keys(block)}"
+
+
+def _keys(block: Block) -> str:
     hints = get_type_hints(block.model, include_extras=True)
     rows = [
         (code(key(name, field)), kind(hints[name]), _default(field, hints[name]),
-         field.description or "")
+         _meaning(block.model, key(name, field)))
         for name, field in block.model.model_fields.items()
     ]  # fmt: skip
-    return f"## {_heading(block, alone=alone)}\n\n{_about(block.model)}{_keys(rows)}"
+    return table(["key", "type", "default", "what it does"], rows)
 
 
-def _keys(rows: Sequence[Sequence[str]]) -> str:
-    return table(["key", "type", "default", "what it does"], rows) if rows else ""
-
-
-def _about(model: type[BaseModel]) -> str:
-    text = inspect.cleandoc(model.__doc__ or "")
-    return f"{text}\n\n" if model is not Config and not text.startswith("Contract") else ""
+def _meaning(model: type[BaseModel], name: str) -> str:
+    """As the schema says it; a grant's own keys are told with their grant."""
+    grants = [grant for grant, keys in OWN_KEYS.items() if name in keys]
+    of = f" For `grant: {grants[0]}`." if model is OAuth2 and grants else ""
+    return description(model.__name__, name) + of
 
 
 def _heading(block: Block, *, alone: bool) -> str:
