@@ -1,8 +1,10 @@
 """The site can be built with nothing broken, and says what the program says."""
 
+import json
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from docs.site import commands, hooks, keys, tables
 from tests.deploy.metrics import METRICS
 from tests.docs.pages import DOCS, PAGES, REPOSITORY, prose
 from tests.e2e.conftest import program_environment
+from tokenproxy.config.process import Log
+from tokenproxy.events import RequestServed, TokenRenewed
 from tokenproxy.proxy.answers import ErrorCode
-from tokenproxy.server.log import LINES
+from tokenproxy.server.log import LINES, EventLog
 
 PATHS = {
     keys.joined(block.path, keys.key(name, field))
@@ -70,6 +74,19 @@ def test_every_metric_code_and_event_is_told_of() -> None:
     assert names(tables.metrics()) >= METRICS
     assert {code.value for code in ErrorCode} == names(tables.errors())
     assert {name for _, name in LINES.values()} == names(tables.events())
+
+
+def test_the_fields_of_an_event_are_those_that_its_line_has() -> None:
+    stream = StringIO()
+    with EventLog(Log(format="json"), stream) as log:
+        log(RequestServed("shop", "GET", "/", 502, 0.1, 0, 0, replayed=True, code="c",
+                          complete=False, error="e"))  # fmt: skip
+        log(TokenRenewed("shop", "label", 0.1, 60.0))
+    for line in map(json.loads, stream.getvalue().splitlines()):
+        (row,) = re.findall(
+            rf"^\| `{line['event']}` \|[^|]*\|([^|]*)\|", tables.events(), re.MULTILINE
+        )
+        assert set(re.findall(r"`(\w+)`", row)) == line.keys() - {"event", "level", "timestamp"}
 
 
 def test_every_verb_is_told_of() -> None:
