@@ -7,7 +7,7 @@ SOAK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak bench clean
+.PHONY: help demo test check format docs soak bench clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ format: $(VENV)/.check ## Put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.test ## Build the documentation into build/docs, and find what is broken in it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+
 soak: $(VENV)/.test ## Run what needs minutes: kills, races, load
 	$(BIN)/python -m pytest -m soak --timeout 600 $(SOAK_ARGS)
 
@@ -61,4 +64,4 @@ bench: $(VENV)/.test ## Measure what must be fast, and count what must be rare
 	$(BIN)/python -m bench.http $(BENCH_ARGS)
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,6 @@
 """`docs/operations.md` knows every error, event, metric and alert that there is."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +16,6 @@ ROWS = re.findall(r"^\| `(\w+)` \|(.*)\|$", TEXT, re.MULTILINE)
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"]
 ALERTS = [rule["alert"] for group in RULES for rule in group["rules"]]
 EVENTS = [name for _, name in LINES.values()]
-LINKS = re.findall(r"\]\(([^)]+)\)", TEXT)
 
 
 @pytest.mark.parametrize("name", [*EVENTS, *sorted(METRICS), *ALERTS])
@@ -32,12 +30,3 @@ def test_each_error_has_its_status_a_cause_and_a_remedy(code: ErrorCode) -> None
     _, cause, remedy = map(str.strip, row)
     assert cause
     assert remedy
-
-
-@pytest.mark.parametrize("link", LINKS)
-def test_a_link_leads_somewhere(link: str) -> None:
-    page, _, heading = link.partition("#")
-    target: Path = (OPERATIONS.parent / page) if page else OPERATIONS
-    assert target.exists()
-    headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    assert not heading or heading in {each.lower().replace(" ", "-") for each in headings}
