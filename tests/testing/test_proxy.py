@@ -67,3 +67,24 @@ def _shop(environment: Any, **refresh: Any) -> Config:
     shop = SHOP["credentials"]["shop"]
     wanted = {**shop, "refresh": {**shop["refresh"], **refresh}}
     return load_with({**SHOP, "credentials": {"shop": wanted}}, environment=environment).config
+
+
+@pytest.mark.parametrize("path", ["/bytes?n=2000000", "/items/"])
+def test_a_request_whose_head_has_been_seen_is_waited_for(path: str) -> None:
+    with Doubles(MovableClock()) as doubles:
+        config = _shop(doubles.environment({}))
+        with (
+            running(Proxy(config, clock=doubles.clock)) as proxy,
+            requests.get(proxy.url + path, stream=True, timeout=5),
+        ):
+            pass
+        assert [each.status for each in proxy.requests] == [200]
+
+
+def test_a_stream_that_goes_on_is_not_waited_for() -> None:
+    with Doubles(MovableClock()) as doubles:
+        config = _shop(doubles.environment({}))
+        with running(Proxy(config, clock=doubles.clock)) as proxy:
+            stream = proxy.url + "/stream?n=2&interval=3600"
+            with requests.get(stream, stream=True, timeout=5) as answer:
+                assert (answer.status_code, proxy.requests) == (200, ())

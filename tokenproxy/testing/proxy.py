@@ -10,7 +10,7 @@ It is one process, whatever `workers` says, and ends within a second.
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +19,7 @@ from tokenproxy.clock import Clock
 from tokenproxy.config.model import Config
 from tokenproxy.errors import TokenproxyError
 from tokenproxy.events import Event, Observe, RequestServed, TokenRenewed, to_all
+from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World, unheard
 from tokenproxy.server.generations import Generations
 from tokenproxy.server.listening import Listeners
@@ -29,8 +30,9 @@ from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.status import Status
 
 ANY_PORT = "127.0.0.1:0"
-TURNS = 5  # of the loop, in which what has been answered is told of
+TURNS = 50  # of the loop, in which what has been answered is told of; under a millisecond
 PATIENCE = 30.0  # seconds; who waits longer for a renewal waits for one that hangs
+LAST_BYTES = 1.0  # seconds for answers under way to end, before a stream is what they must be
 LOOK_AGAIN = 0.002
 SHUTDOWN_GRACE = 0.5
 
@@ -168,7 +170,7 @@ class Proxy:
     def _settle(self) -> None:
         """Let it tell of what has been answered."""
         if self._serving is not None:
-            self._do(_turns(), otherwise=None)
+            self._do(_told(self._world.load), otherwise=None)
 
     def _do(self, work: Coroutine[Any, Any, T], **otherwise: T) -> T:
         """Do the work in its loop; `otherwise` is the outcome where that cannot be waited for."""
@@ -225,7 +227,12 @@ def _running() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-async def _turns() -> None:
+async def _told(load: Load) -> None:
+    """Wait for answers whose head somebody has seen already, and for what is told of them."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_BYTES):
+            while load.in_flight().total():  # noqa: ASYNC110 - nothing tells of the last
+                await asyncio.sleep(LOOK_AGAIN)
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
