@@ -14,8 +14,10 @@ from tokenproxy.testing.scenarios import script, stage
 
 pytest_plugins = ["pytester"]
 
+EXAMPLE = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = (REPOSITORY / "docs" / "testing.md").read_text()
-EXAMPLES = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+EXAMPLES = dict(EXAMPLE.findall(TEXT))
+OF_README = dict(EXAMPLE.findall((REPOSITORY / "README.md").read_text()))
 ASYNCIO = ["-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function"]
 KEYS = {
     field.alias or name
@@ -42,6 +44,13 @@ def written(pytester: pytest.Pytester) -> pytest.Pytester:
 def test_the_tests_in_it_pass(written: pytest.Pytester, args: list[str]) -> None:
     result = written.runpytest_inprocess("-p", "no:cacheprovider", *ASYNCIO, *args)
     result.assert_outcomes(passed=4)
+
+
+def test_the_tests_in_readme_pass(pytester: pytest.Pytester) -> None:
+    for name in ("test_shop.py", "expired.scenario.yaml"):
+        (pytester.path / name).write_text(OF_README[name])
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *ASYNCIO)
+    result.assert_outcomes(passed=2)
 
 
 def test_the_program_in_it_does_as_it_says(written: pytest.Pytester) -> None:
