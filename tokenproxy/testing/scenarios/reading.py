@@ -53,9 +53,16 @@ def read_scenario(file: Path, shown: Path | None = None) -> Script:
     try:
         document = read_document(file)
     except ConfigError as error:
-        raise ConfigError([replace(each, file=shown) for each in error.problems]) from None
+        raise ConfigError([_unreadable(each, shown) for each in error.problems]) from None
     scenario, wrong = validate(document, file.absolute().parent, Scenario)
     found = [*document.mistakes, *wrong]
     if scenario is None or found:
         raise ConfigError(problems(document, found, shown))
     return Script(scenario, shown, document.lines)
+
+
+def _unreadable(problem: Problem, shown: Path) -> Problem:
+    """What is no scenario at all, in the words for one."""
+    is_empty = problem.what.startswith("is empty")
+    what = "is empty: a scenario has a 'name' and 'steps'" if is_empty else problem.what
+    return replace(problem, what=what, file=shown)

@@ -43,9 +43,6 @@ class Request(Settings):
     json_: Any = Field(default=None, alias="json")
     body: str | None = None
 
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
 
 def _written(value: Any) -> Any:
     """`GET /items` as the mapping that it is short for."""
