@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tokenproxy.cli.login import has_screen
-from tokenproxy.cli.status import BAR, NARROW_BAR, WIDE, life_table
+from tokenproxy.cli.status import BAR, NARROW_BAR, WIDE, person_view
 from tokenproxy.clock import SystemClock
 from tokenproxy.tokens.slot import State
 from tokenproxy.tokens.status import Status
@@ -27,7 +27,11 @@ ALL = {
     "half": status(State.FRESH, 500),
     "over": status(State.EXPIRED, -5),
     "endless": status(State.FRESH, None),
-    "refused": status(State.LOGIN_REQUIRED, None, "[red] it said no, and that at great length"),
+    "refused": status(
+        State.LOGIN_REQUIRED,
+        None,
+        "credential 'refused': [red] it said no, and that at great length",
+    ),
 }
 
 
@@ -37,7 +41,7 @@ def shown(width: int, *, colours: bool = False) -> list[str]:
     console = Console(
         file=stream, width=width, color_system=kind, force_terminal=colours, highlight=False
     )
-    console.print(life_table(ALL, width, NOW))
+    console.print(*person_view(ALL, width, NOW))
     return stream.getvalue().splitlines()
 
 
@@ -53,7 +57,7 @@ def test_a_bar_shows_the_share_that_is_left(width: int, bar: int) -> None:
     assert rows["endless"].count(FILLED) == 0
     assert "expired" in rows["over"]
     assert "good until it is rejected" in " ".join(shown(200))
-    assert "[red] it said no" in " ".join(shown(200))
+    assert "refused: [red] it said no, and that at great length" in shown(200)
 
 
 def test_only_a_terminal_with_colours_gets_them() -> None:

@@ -324,7 +324,10 @@ def test_a_refusal_needs_a_person(
     said = Shell(tmp_path, config(provider, {"it": it}))(verb, "it")
 
     assert (said.code, said.out) == (NEEDS_A_PERSON, "")
-    assert said.sentence == f"credential 'it': {provider.token_url} refused (400 invalid_grant)"
+    assert said.sentence == (
+        f"credential 'it': {provider.token_url} refused (400 invalid_grant): "
+        "sign in again, or mend the login in the config"
+    )
     assert len(provider.token_calls()) == 1
 
 
@@ -361,7 +364,8 @@ def check_online(
     assert told["good"].startswith("has a token, good for ")
     for name in refused:
         assert told[name] == (
-            f"no token: credential '{name}': {provider.token_url} refused (400 invalid_grant)"
+            f"no token: credential '{name}': {provider.token_url} refused (400 invalid_grant): "
+            "sign in again, or mend the login in the config"
         )
     for name in down:
         assert told[name].startswith(f"no token: credential '{name}': http://127.0.0.1:")

@@ -134,15 +134,19 @@ def test_a_token_that_no_header_can_carry_is_not_taken(access: object) -> None:
 @pytest.mark.parametrize(
     ("status", "json", "shown"),
     [
-        (400, {"error": "invalid_grant", "error_description": "MARKER"}, "400 invalid_grant"),
-        (200, {"error": "invalid_grant", "access_token": "MARKER"}, "200 invalid_grant"),
-        (401, {"detail": "MARKER", "code": "token_not_valid"}, "401 token_not_valid"),
-        (401, {"detail": "MARKER"}, "401"),
-        (403, None, "403"),
+        (400, {"error": "invalid_grant", "error_description": "MARKER"}, "(400 invalid_grant)"),
+        (200, {"error": "invalid_grant", "access_token": "MARKER"}, "(200 invalid_grant)"),
+        (401, {"detail": "MARKER", "code": "token_not_valid"}, "(401 token_not_valid)"),
+        (400, {"error": "invalid_scope"}, "(400 invalid_scope): check 'scope' in the config"),
+        (401, {"detail": "MARKER"}, "(401): check the login in the config"),
+        (403, None, "(403): check the login in the config"),
     ],
 )
-def test_a_refusal_names_its_code_and_nothing_else(status: int, json: object, shown: str) -> None:
-    assert _refusal(json, status=status) == f"credential 'shop': {URL} refused ({shown})"
+def test_a_refusal_names_its_code_and_what_to_do(status: int, json: object, shown: str) -> None:
+    said = _refusal(json, status=status)
+    assert said.startswith(f"credential 'shop': {URL} refused {shown}")
+    assert "MARKER" not in said
+    assert "config" in said
 
 
 def test_a_no_without_a_reason_is_doubtful_where_the_same_may_be_asked_again() -> None:

@@ -75,8 +75,7 @@ def _fields(status: Status) -> dict[str, object]:
 def _show(statuses: dict[str, Status]) -> None:
     """A table with bars for a person, and a line a credential for whatever reads a pipe."""
     if out.is_terminal:
-        table = life_table(statuses, out.width, SystemClock().now().wall)
-        out.print(table, soft_wrap=False)
+        out.print(*person_view(statuses, out.width, SystemClock().now().wall), soft_wrap=False)
         return
     rows = [HEADINGS, *(_row(name, status) for name, status in statuses.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -86,8 +85,14 @@ def _show(statuses: dict[str, Status]) -> None:
 
 
 def _row(name: str, status: Status) -> tuple[str, ...]:
-    error = " ".join(redact(status.last_error or "-").split())
+    error = _error(name, status) or "-"
     return name, status.state.value, _life(status), ago(status.last_renewal), error
+
+
+def _error(name: str, status: Status) -> str:
+    """On one line, and without the name, which stands beside it anyway."""
+    error = " ".join(redact(status.last_error or "").split())
+    return error.removeprefix(f"credential '{name}': ")
 
 
 def _life(status: Status) -> str:
@@ -95,22 +100,30 @@ def _life(status: Status) -> str:
     return good_for(status.expires_at) if has_token else _without_token(status)
 
 
-def life_table(statuses: dict[str, Status], width: int, now: float) -> Table:
-    """For a terminal of that width: a bar shows how much of a token's life is left."""
+def person_view(statuses: dict[str, Status], width: int, now: float) -> list[RenderableType]:
+    """For a terminal of that width: a table, and below it what went wrong, a sentence each."""
+    told: list[RenderableType] = [_life_table(statuses, width, now)]
+    for name, status in statuses.items():
+        if error := _error(name, status):
+            told.append(Text.assemble("\n", (name, "bold"), f": {error}"))
+    return told
+
+
+def _life_table(statuses: dict[str, Status], width: int, now: float) -> Table:
+    """A bar shows how much of a token's life is left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     bar = BAR if width >= WIDE else NARROW_BAR
-    headings = [*HEADINGS[:2], "life", *HEADINGS[2:]]
-    for heading in headings if width >= WIDE else [*headings[:4], "last error"]:
+    headings = [*HEADINGS[:2], "life", *HEADINGS[2:4]]
+    for heading in headings if width >= WIDE else headings[:4]:
         table.add_column(heading, overflow="fold", header_style="dim")
     for name, status in statuses.items():
-        _, state, life, renewed, error = _row(name, status)
+        _, state, life, renewed, _ = _row(name, status)
         cells: list[RenderableType] = [
             Text(name),
             Text(state, style=STYLES[status.state]),
             _bar(status, bar, now),
             Text(life),
             *([Text(renewed)] if width >= WIDE else []),
-            Text(error),
         ]
         table.add_row(*cells)
     return table

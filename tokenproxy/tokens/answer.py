@@ -7,7 +7,7 @@ from tokenproxy.secret import Secret
 from tokenproxy.settings.credential import Fields
 from tokenproxy.tokens.endpoint import TokenAnswer, TokenRequest, shown
 from tokenproxy.tokens.lifetime import expiry
-from tokenproxy.tokens.refusal import CLIENT_CODES, Judgement, Ruling, judge
+from tokenproxy.tokens.refusal import CLIENT_CODES, Judgement, Ruling, judge, remedy
 from tokenproxy.tokens.token import Granted, Token, Unusable, is_sendable
 
 BOUND_TYPES = frozenset({"dpop", "mac", "pop"})  # RFC 6749 7.1: no bearer could use them
@@ -68,7 +68,7 @@ class Reading:
         match judgement.ruling:
             case Ruling.REFUSED:
                 return SourceRefused(
-                    self._said(request, f"refused ({status})"),
+                    self._said(request, f"refused ({status}): {remedy(judgement.code)}"),
                     of_the_client=judgement.code in CLIENT_CODES,
                 )
             case Ruling.DOUBTFUL:

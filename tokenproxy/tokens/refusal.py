@@ -60,6 +60,17 @@ CLIENT_CODES = frozenset(
         "invalid_request",
     }
 )
+_LOGIN = "check the login in the config"
+REMEDIES = {
+    "invalid_grant": "sign in again, or mend the login in the config",
+    "token_not_valid": "sign in again, or mend the login in the config",
+    "invalid_client": "check 'client_id' and 'client_auth' in the config",
+    "unauthorized_client": "check what the issuer lets this 'client_id' do",
+    "invalid_scope": "check 'scope' in the config",
+    "unsupported_grant_type": "check 'grant' in the config",
+    "no_active_account": f"{_LOGIN}, and whether the account is open",
+    "user_inactive": f"{_LOGIN}, and whether the account is open",
+}
 CODE_FIELDS = ("error", "code")
 REFUSING_STATUSES = frozenset(
     {
@@ -68,6 +79,11 @@ REFUSING_STATUSES = frozenset(
         HTTPStatus.FORBIDDEN,
     }
 )
+
+
+def remedy(code: str | None) -> str:
+    """What a person is to do about a refusal."""
+    return REMEDIES.get(code or "", _LOGIN)
 
 
 class Ruling(Enum):

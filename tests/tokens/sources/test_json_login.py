@@ -110,7 +110,7 @@ async def test_login_and_renewal_with_an_issuer_of_another_shape(build: Build, k
         second = await source.fetch(Attempt.RENEW, record)
         assert issuer.accepts(second.token.access.reveal()) is Verdict.ACCEPTED
         assert second.refresh not in {None, first.refresh}
-        with pytest.raises(SourceRefused, match=r"refresh/ refused \(401 token_not_valid\)$"):
+        with pytest.raises(SourceRefused, match=r"refresh/ refused \(401 token_not_valid\): "):
             await source.fetch(Attempt.RENEW, record)
 
 
@@ -121,7 +121,7 @@ async def test_a_wrong_password_is_refused_after_one_call(build: Build) -> None:
             "body": {"username": "demo", "password": "MARKER"},
             "fields": {"access_token": "access"},
         }
-        with pytest.raises(SourceRefused, match=r"/api/token/ refused \(401\)$") as caught:
+        with pytest.raises(SourceRefused, match=r"/api/token/ refused \(401\): ") as caught:
             await _login(build(login))
     assert issuer.logins == 1
     assert "MARKER" not in str(caught.value)

@@ -295,7 +295,7 @@ async def test_a_client_that_is_not_known_is_refused_and_told_without_its_secret
 ) -> None:
     async with an_issuer() as issuer:
         source = build(issuer, "client_credentials", client_auth={"secret": "MARKER"})
-        with pytest.raises(SourceRefused, match=r"/token refused \(401 invalid_client\)$") as no:
+        with pytest.raises(SourceRefused, match=r"/token refused \(401 invalid_client\): ") as no:
             await log_in(source)
     assert "MARKER" not in str(no.value)
     assert "MARKER" not in repr(source.__dict__)
@@ -351,7 +351,7 @@ async def test_a_refresh_token_that_was_replaced_ends_the_family(build: Build) -
         source = build(issuer, "password")
         first = await log_in(source)
         second = await source.fetch(Attempt.RENEW, record(first))
-        with pytest.raises(SourceRefused, match=r"refused \(400 invalid_grant\)$"):
+        with pytest.raises(SourceRefused, match=r"refused \(400 invalid_grant\): "):
             await source.fetch(Attempt.RENEW, record(first))
         assert not is_accepted(issuer, second)
     assert issuer.reused == 1
@@ -454,9 +454,10 @@ async def test_a_code_is_a_no_even_inside_a_200(build: Build, status: int, code:
         issuer.fail_next(1, faults.Status(status, body.encode()), endpoint=TOKEN)
         with pytest.raises(SourceRefused) as caught:
             await renew(source, "r")
-    assert str(caught.value) == (
-        f"credential 'shop': {issuer.url_of(TOKEN)} refused ({status} {code})"
+    assert str(caught.value).startswith(
+        f"credential 'shop': {issuer.url_of(TOKEN)} refused ({status} {code}): "
     )
+    assert "MARKER" not in str(caught.value)
     assert len(issuer.calls_to(TOKEN)) == 1
 
 
