@@ -211,19 +211,16 @@ async def test_a_page_hears_something_after_a_while_though_nothing_changes(
         assert await stream.next()
 
 
-async def test_pages_beyond_the_most_are_told_to_wait_and_those_that_leave_make_room(
+async def test_the_newest_page_takes_the_place_of_the_oldest(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "MOST_STREAMS", 1)
-    monkeypatch.setattr(api, "APART", 0.01)
     desk = await opened()
-    async with watching(desk) as stream:
-        await stream.next()
-        said = await desk.get("/api/events")
-        assert (said.status, said.json["code"]) == (503, "overloaded")
-    async with asyncio.timeout(10):
-        while (await desk.ask("HEAD", "/api/events")).status != 200:
-            pass
+    async with watching(desk) as oldest, watching(desk) as newest:
+        await oldest.next()
+        assert await newest.next()
+        with pytest.raises(aiohttp.ClientError):
+            await oldest.next()
 
 
 async def test_a_page_of_another_site_hears_nothing(opened: Open) -> None:
