@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tokenproxy.config.model import Config
@@ -145,3 +147,23 @@ async def test_one_that_has_said_its_last_and_does_not_end_is_killed(
     monkeypatch.setattr(supervisor, "LAST_BREATH", LAST_BREATH / 100)
     with pytest.raises(WorkerError, match="killed by SIGKILL"):
         await staged().work
+
+
+async def test_it_is_not_ready_while_no_worker_serves(staged: Staged, tmp_path: Path) -> None:
+    scene = staged(admin=f"unix:{tmp_path / 'a'}")
+    connector = aiohttp.UnixConnector(str(tmp_path / "a"))
+    async with scene.running(), aiohttp.ClientSession(connector=connector) as session:
+
+        async def told() -> tuple[int, list[str]]:
+            async with session.get("http://localhost/readyz") as answer:
+                return answer.status, (await answer.json())["reasons"]
+
+        await scene.lines.get()  # of the admin listener
+        assert await told() == (200, [])
+        for pid in scene.started():
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while await told() != (503, ["workers: none serves"]):
+                pass
+            while await told() != (200, []):
+                pass

@@ -43,6 +43,9 @@ class Staff(Protocol):
     async def count(self, ours: Figures) -> Count:
         """What they have counted, and this process with `ours`; and how they are."""
 
+    def serves(self) -> bool:
+        """Whether any of them does, at this moment."""
+
 
 class Alone:
     """This process is the only one, and has that load."""
@@ -54,6 +57,10 @@ class Alone:
         """What it has counted."""
         worker = WorkerState(0, os.getpid(), self._load.connections)
         return Count(merged([ours]).with_in_flight(self._load.in_flight()), (worker,))
+
+    def serves(self) -> bool:
+        """It does: it is who answers."""
+        return True
 
 
 class Office:
@@ -160,6 +167,7 @@ class Office:
             served=served,
             config=self._state,
             count=self._count,
+            serves=self._staff.serves,
             happenings=self.happenings,
             whereabouts=self.whereabouts,
             sign_ins=SignIns(served.keepers, self._clock, self.world.observe),
