@@ -16,8 +16,9 @@ from tokenproxy.config.model import Config
 from tokenproxy.errors import ConfigError, ListenError, WorkerError
 from tokenproxy.events import Event, WorkerDied, WorkerStarted
 from tokenproxy.runtime import World
-from tokenproxy.server import supervisor
+from tokenproxy.server import crew, supervisor
 from tokenproxy.server.listeners import bind
+from tokenproxy.server.serve import Change
 from tokenproxy.server.supervisor import LAST_BREATH, START, supervise
 from tokenproxy.tasks import cancelled, spawn
 
@@ -39,7 +40,14 @@ class Scene:
         told.setdefault("listen", f"unix:{folder / 's'}")
         world = World(variables={}, state_folder=folder / "state", observe=self.events.append)
         config_ = Config.model_validate(told)
-        self.work = supervise(config_, world, self.lines.put_nowait, self.stopping)
+        self.next: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # what its config is changed by
+
+        async def changes(change: Change) -> None:
+            while True:
+                await change(Config.model_validate({**told, **await self.next.get()}))
+                self.next.task_done()
+
+        self.work = supervise(config_, world, self.lines.put_nowait, self.stopping, changes=changes)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
@@ -167,3 +175,21 @@ async def test_it_is_not_ready_while_no_worker_serves(staged: Staged, tmp_path: 
                 pass
             while await told() != (200, []):
                 pass
+
+
+async def test_one_that_hangs_as_the_config_changes_is_killed_and_replaced(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "TO_TAKE_UP", 0.5)
+    scene = staged()
+    async with scene.running(), asyncio.timeout(30):
+        hung = scene.started()[0]
+        os.kill(hung, signal.SIGSTOP)
+        scene.next.put_nowait({"shutdown_grace": "1s"})
+        await scene.next.join()
+        while len(scene.started()) <= WORKERS:  # noqa: ASYNC110 - another process comes
+            await asyncio.sleep(0.01)
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
+    [died] = [event for event in scene.events if isinstance(event, WorkerDied)]
+    assert (died.signal, died.error) == ("SIGKILL", crew.HUNG.format(crew.TO_TAKE_UP))
