@@ -162,6 +162,16 @@ async def test_replays_are_counted_by_what_became_of_them(
     assert (await desk.get("/api/status")).json["routes"]["shop"]["replays"] == 1
 
 
+async def test_a_refused_password_is_not_sent_again_with_each_renewal_that_is_asked_for(
+    opened: Open, issuer: Issuer
+) -> None:
+    wrong = {**shop(issuer, min_interval=10), "password": "not-the-password-at-all"}
+    desk = await opened(wrong)
+    said = [await desk.post("/api/credentials/shop/refresh") for _ in range(5)]
+    assert {(each.status, each.json["code"]) for each in said} == {(502, "login_required")}
+    assert issuer.logins == 1
+
+
 # -- the stream --------------------------------------------------------------------------------
 
 
