@@ -12,7 +12,7 @@ from aiohttp import HttpVersion11, web
 
 from tokenproxy.admin.answers import SECURITY, problem
 from tokenproxy.admin.connection import Connection
-from tokenproxy.admin.guard import AdminGuard
+from tokenproxy.admin.guard import AdminGuard, Target
 from tokenproxy.events import InternalError, Observe
 from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.hosts import Listener
@@ -84,10 +84,10 @@ class AdminServer:
             connection.answered()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.raw_path.partition("?")[0]
+        target = Target(request.raw_path)
         version = "1.1" if request.version == HttpVersion11 else "1.0"
-        methods, segment = self._found(path)
-        denied = self._guard(request).refusal(request, path, version=version)
+        methods, segment = self._found(target.path)
+        denied = self._guard(request).refusal(request, target, version=version)
         if denied is not None:
             return refused(denied, _allow(methods))
         if methods is None:
