@@ -21,6 +21,19 @@ async def cancelled(*tasks: asyncio.Task[Any] | None) -> None:
         await asyncio.wait(running)
 
 
+async def unless(work: Coroutine[Any, Any, object], ending: asyncio.Event) -> bool:
+    """Do the work, or cancel it once `ending` is set; whether it was done."""
+    working = spawn(work, name="work")
+    end = spawn(ending.wait(), name="end")
+    try:
+        await asyncio.wait({working, end}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancelled(end, working)
+    if not working.cancelled():
+        working.result()
+    return not working.cancelled()
+
+
 async def done_within(
     future: asyncio.Future[Any], seconds: float, sleep: Callable[[float], Awaitable[None]]
 ) -> bool:

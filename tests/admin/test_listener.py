@@ -114,6 +114,55 @@ async def test_a_page_of_another_site_neither_reads_nor_changes_anything(
         assert said.json["code"] == "origin_not_allowed"
 
 
+@pytest.mark.parametrize("target", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 200),
+        ({"Sec_Fetch_Site": "none"}, 200),
+        ({"Origin": "http://rebound.example:1"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec_Fetch_Site": "same-origin"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+    ],
+)
+async def test_a_page_under_a_host_that_is_not_ours_reads_nothing(
+    opened: Open, target: str, fields: dict[str, str], status: int
+) -> None:
+    desk = await opened()
+    assert (await desk.get(target, Host="rebound.example:1", **fields)).status == status
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://OWN/healthz", b"OWN", 200),
+        (b"http://OWN/api/status?a=b", b"OWN", 200),
+        (b"HTTP://localhost:PORT/readyz?credential=none", b"OWN", 404),
+        (b"http://OWN", b"OWN", 200),
+        (b"http://OWN/none", b"OWN", 404),
+        (b"http://evil.example/healthz", b"OWN", 421),
+        (b"http://evil.example/api/status", b"OWN", 421),
+        (b"https://OWN/healthz", b"OWN", 421),
+        (b"http://OWN/healthz", b"evil.example", 421),
+        (b"ftp://OWN/healthz", b"OWN", 404),
+    ],
+)
+async def test_a_target_in_absolute_form_is_taken_where_its_authority_is_ours(
+    opened: Open, target: bytes, host: bytes, status: int
+) -> None:
+    desk = await opened(STATIC)
+    own, port = desk.authority.encode(), desk.authority.rpartition(":")[2].encode()
+    named = target.replace(b"OWN", own).replace(b"PORT", port)
+    said = await raw(
+        desk,
+        b"GET %b HTTP/1.1" % named,
+        b"Host: " + host.replace(b"OWN", own),
+        b"Connection: close",
+    )
+    assert said.status == status
+
+
 @pytest.mark.parametrize("target", ["/", "/oauth/callback?code=c&state=s"])
 async def test_a_person_may_be_led_to_the_page_and_back_from_an_issuer(
     opened: Open, target: str

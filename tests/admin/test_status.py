@@ -162,6 +162,16 @@ async def test_replays_are_counted_by_what_became_of_them(
     assert (await desk.get("/api/status")).json["routes"]["shop"]["replays"] == 1
 
 
+async def test_a_refused_password_is_not_sent_again_with_each_renewal_that_is_asked_for(
+    opened: Open, issuer: Issuer
+) -> None:
+    wrong = {**shop(issuer, min_interval=10), "password": "not-the-password-at-all"}
+    desk = await opened(wrong)
+    said = [await desk.post("/api/credentials/shop/refresh") for _ in range(5)]
+    assert {(each.status, each.json["code"]) for each in said} == {(502, "login_required")}
+    assert issuer.logins == 1
+
+
 # -- the stream --------------------------------------------------------------------------------
 
 
@@ -211,19 +221,16 @@ async def test_a_page_hears_something_after_a_while_though_nothing_changes(
         assert await stream.next()
 
 
-async def test_pages_beyond_the_most_are_told_to_wait_and_those_that_leave_make_room(
+async def test_the_newest_page_takes_the_place_of_the_oldest(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "MOST_STREAMS", 1)
-    monkeypatch.setattr(api, "APART", 0.01)
     desk = await opened()
-    async with watching(desk) as stream:
-        await stream.next()
-        said = await desk.get("/api/events")
-        assert (said.status, said.json["code"]) == (503, "overloaded")
-    async with asyncio.timeout(10):
-        while (await desk.ask("HEAD", "/api/events")).status != 200:
-            pass
+    async with watching(desk) as oldest, watching(desk) as newest:
+        await oldest.next()
+        assert await newest.next()
+        with pytest.raises(aiohttp.ClientError):
+            await oldest.next()
 
 
 async def test_a_page_of_another_site_hears_nothing(opened: Open) -> None:

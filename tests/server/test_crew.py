@@ -11,7 +11,7 @@ from tokenproxy.config.model import Config
 from tokenproxy.errors import WorkerError
 from tokenproxy.events import Event, WorkerDied
 from tokenproxy.server.channel import Order
-from tokenproxy.server.crew import LAST_WORDS, Crew, End
+from tokenproxy.server.crew import HUNG, LAST_WORDS, TO_TAKE_UP, Crew, End
 from tokenproxy.server.restarts import FIRST_PAUSE, LASTED, LONGEST_PAUSE
 from tokenproxy.tasks import spawn
 from tokenproxy.testing.clock import ManualClock
@@ -27,6 +27,7 @@ class Made:
         self.orders: list[Order] = []
         self.configs: list[Config] = []
         self.killed = 0
+        self.hangs = False
         self._serves = serves
         self._deaf = deaf
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -38,6 +39,8 @@ class Made:
 
     async def take_up(self, config: Config) -> None:
         self.configs.append(config)
+        if self.hangs:
+            await asyncio.shield(self._end)
 
     def kill(self) -> None:
         self.killed += 1
@@ -261,3 +264,20 @@ async def test_cancelled_it_leaves_none_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert {tuple(worker.orders) for _, worker in scene.made} == {(Order.END,)}
+
+
+async def test_one_that_hangs_is_waited_for_no_longer_than_another_config_may_take() -> None:
+    scene = Scene()
+    async with scene.crew(2) as crew:
+        await crew.serves(scene.stopping)
+        scene.of(0)[0].hangs = True
+        taking = spawn(crew.take_up(Config()), name="take up")
+        await scene.clock.advance(TO_TAKE_UP - 1)
+        assert not taking.done()
+        await scene.clock.advance(1)
+        await taking
+        assert [scene.of(index)[0].killed for index in (0, 1)] == [1, 0]
+        told = HUNG.format(TO_TAKE_UP)
+        assert scene.events == [WorkerDied(0, None, "SIGKILL", told, FIRST_PAUSE)]
+        await scene.clock.advance(FIRST_PAUSE)
+        assert len(scene.of(0)) == 2

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from tokenproxy.server.descriptors import for_callers, limit, make_room
+from tokenproxy.server.descriptors import for_admin, for_callers, limit, make_room
 
 ANY = resource.RLIM_INFINITY
 
@@ -27,6 +27,12 @@ def test_an_eighth_is_not_for_callers(
 ) -> None:
     Limits(monkeypatch, soft, ANY)
     assert for_callers() == most
+
+
+@pytest.mark.parametrize(("soft", "most"), [(64, 8), (1024, 128), (4096, 256), (ANY, 256)], ids=str)
+def test_admin_has_an_eighth_at_most(monkeypatch: pytest.MonkeyPatch, soft: int, most: int) -> None:
+    Limits(monkeypatch, soft, ANY)
+    assert for_admin(256) == most
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tokenproxy.config.model import Config
 from tokenproxy.errors import ConfigError, ListenError, WorkerError
 from tokenproxy.events import Event, WorkerDied, WorkerStarted
 from tokenproxy.runtime import World
-from tokenproxy.server import supervisor
+from tokenproxy.server import crew, supervisor
 from tokenproxy.server.listeners import bind
+from tokenproxy.server.serve import Change
 from tokenproxy.server.supervisor import LAST_BREATH, START, supervise
 from tokenproxy.tasks import cancelled, spawn
 
@@ -37,7 +40,14 @@ class Scene:
         told.setdefault("listen", f"unix:{folder / 's'}")
         world = World(variables={}, state_folder=folder / "state", observe=self.events.append)
         config_ = Config.model_validate(told)
-        self.work = supervise(config_, world, self.lines.put_nowait, self.stopping)
+        self.next: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # what its config is changed by
+
+        async def changes(change: Change) -> None:
+            while True:
+                await change(Config.model_validate({**told, **await self.next.get()}))
+                self.next.task_done()
+
+        self.work = supervise(config_, world, self.lines.put_nowait, self.stopping, changes=changes)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
@@ -145,3 +155,41 @@ async def test_one_that_has_said_its_last_and_does_not_end_is_killed(
     monkeypatch.setattr(supervisor, "LAST_BREATH", LAST_BREATH / 100)
     with pytest.raises(WorkerError, match="killed by SIGKILL"):
         await staged().work
+
+
+async def test_it_is_not_ready_while_no_worker_serves(staged: Staged, tmp_path: Path) -> None:
+    scene = staged(admin=f"unix:{tmp_path / 'a'}")
+    connector = aiohttp.UnixConnector(str(tmp_path / "a"))
+    async with scene.running(), aiohttp.ClientSession(connector=connector) as session:
+
+        async def told() -> tuple[int, list[str]]:
+            async with session.get("http://localhost/readyz") as answer:
+                return answer.status, (await answer.json())["reasons"]
+
+        await scene.lines.get()  # of the admin listener
+        assert await told() == (200, [])
+        for pid in scene.started():
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while await told() != (503, ["workers: none serves"]):
+                pass
+            while await told() != (200, []):
+                pass
+
+
+async def test_one_that_hangs_as_the_config_changes_is_killed_and_replaced(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "TO_TAKE_UP", 0.5)
+    scene = staged()
+    async with scene.running(), asyncio.timeout(30):
+        hung = scene.started()[0]
+        os.kill(hung, signal.SIGSTOP)
+        scene.next.put_nowait({"shutdown_grace": "1s"})
+        await scene.next.join()
+        while len(scene.started()) <= WORKERS:  # noqa: ASYNC110 - another process comes
+            await asyncio.sleep(0.01)
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
+    [died] = [event for event in scene.events if isinstance(event, WorkerDied)]
+    assert (died.signal, died.error) == ("SIGKILL", crew.HUNG.format(crew.TO_TAKE_UP))

@@ -6,6 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tokenproxy.proxy.head import message_head
+
 # The page has its own script and style, talks to this listener only, and is framed by nobody. With
 # trusted types no text becomes markup there, whoever wrote it.
 SECURITY = {
@@ -63,6 +65,15 @@ def problem(
     if allow is not None:
         response.headers["Allow"] = allow
     return response
+
+
+def in_bytes(response: web.Response) -> bytes:
+    """An answer as it is sent where no request is read: the connection closes after it."""
+    body = bytes(response.body) if isinstance(response.body, bytes) else b""
+    told = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    fields = [(name.encode(), value.encode()) for name, value in told.items()]
+    start_line = f"HTTP/1.1 {response.status} {response.reason}".encode()
+    return message_head(start_line, fields) + body
 
 
 def unknown_credential() -> web.Response:

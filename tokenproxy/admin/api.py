@@ -1,5 +1,6 @@
 """What is answered: health, readiness, status and its stream, renewals and sign-ins."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Any
@@ -18,7 +19,7 @@ from tokenproxy.tasks import Bell, done_within
 
 APART = 0.5  # seconds between two events of a stream, at least
 SILENT_FOR = 5.0  # seconds; a stream says something after that, changed or not
-MOST_STREAMS = 32  # each asks all workers twice a second
+MOST_STREAMS = 32  # each asks all workers twice a second; one more ends the oldest
 OPENAPI = "openapi.json"
 
 
@@ -28,7 +29,7 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._sign_in = SignInApi(parts)
-        self._streams = 0
+        self._streams: list[asyncio.Transport] = []  # oldest first
         self._ended = False
         self._end = Bell()
         self._openapi = (files("tokenproxy.admin") / OPENAPI).read_bytes()
@@ -110,18 +111,28 @@ class Api:
 
     async def events(self, request: web.BaseRequest, _: str) -> web.StreamResponse:
         """The status, now and whenever it changes (server-sent events)."""
-        if self._streams >= MOST_STREAMS:
-            return problem(503, "overloaded", "Too many pages are open.", retry_after=SILENT_FOR)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the caller has gone")
+        while len(self._streams) >= MOST_STREAMS:
+            self._end_oldest()
         response = web.StreamResponse(headers=streaming("text/event-stream"))
-        self._streams += 1
+        self._streams.append(transport)
         try:
             await response.prepare(request)
             if request.method != "HEAD":
                 async for told in self._changes():
                     await response.write(b"event: status\ndata: %b\n\n" % dumped(told).encode())
         finally:
-            self._streams -= 1
+            if transport in self._streams:
+                self._streams.remove(transport)
         return response
+
+    def _end_oldest(self) -> None:
+        """Make room: a page that is still open connects again by itself."""
+        self._streams.pop(
+            0
+        ).abort()  # its reader may take nothing, so that no end would come through
 
     async def _changes(self) -> AsyncIterator[dict[str, Any]]:
         clock = self._parts.clock

@@ -6,19 +6,22 @@
 | `/` `/oauth/callback`          | ours    | may lead a person here (GET, navigate)       |
 | all else                       | ours    | refused                                      |
 
-Probes and scrapers ask by whatever address they know, so the Host tells nothing there. A page
-that could make a person's browser read them would need our Host all the same: browsers send
-`Origin` or Fetch Metadata, and those are looked at.
+Probes and scrapers ask by whatever address they know, so the Host tells nothing there. Under one
+that is not ours no page may ask, not even one that says it is of that Host: it may be a name that
+was made to lead here (DNS rebinding). Browsers leave out what tells them from a scraper where such
+a page reads its own plain http address: what these three show can be read so, and no more. A target
+in absolute form (RFC 9112 3.2.2) bears an authority that must be ours everywhere.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from tokenproxy.proxy.guard import Guard
+from tokenproxy.proxy.guard import FOREIGN_PAGE, Guard
 from tokenproxy.proxy.headers import Header
 from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.request import Denied, Request
 from tokenproxy.proxy.route import RouteTable
+from tokenproxy.proxy.target import absolute
 
 ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
 LED_TO = frozenset({"/", "/oauth/callback"})
@@ -36,25 +39,44 @@ class Asked(Protocol):
         """As they came."""
 
 
+class Target:
+    """What is asked for, `raw` as it was sent; `path` is what it names here."""
+
+    __slots__ = ("is_absolute", "path", "raw")
+
+    def __init__(self, sent: str) -> None:
+        self.raw = sent.encode("utf-8", "surrogateescape")
+        form = None if sent.startswith("/") else absolute(self.raw)
+        self.is_absolute = form is not None
+        whole = self.raw if form is None else form.target
+        self.path = whole.partition(b"?")[0].decode("utf-8", "surrogateescape")
+
+
 class AdminGuard:
     """The checks of one listener."""
 
     def __init__(self, listener: Listener, allowed_hosts: Sequence[str]) -> None:
         self._guard = Guard(RouteTable(()), listener, allowed_hosts)
 
-    def refusal(self, asked: Asked, path: str, *, version: str) -> Denied | None:
+    def refusal(self, asked: Asked, target: Target, *, version: str) -> Denied | None:
         """Why a request is not answered, or None."""
-        request = Request(
-            asked.method.encode(),
-            path.encode("utf-8", "surrogateescape"),
-            asked.raw_headers,
-            version,
-            has_body=False,
-        )
-        denied = None if path in ANY_HOST else self._guard.host_refusal(request)
-        if denied is not None or _is_led_here(request, path):
+        method, headers = asked.method.encode(), asked.raw_headers
+        request = Request(method, target.raw, headers, version, has_body=False)
+        denied = self._guard.host_refusal(request)
+        if target.path in ANY_HOST and not target.is_absolute:
+            denied = FOREIGN_PAGE if denied is not None and _is_of_a_page(request) else None
+        if denied is not None or _is_led_here(request, target.path):
             return denied
         return self._guard.page_refusal(request)
+
+
+def _is_of_a_page(request: Request) -> bool:
+    """Whether a browser says that a page asks, and not a person."""
+    told = [(name.lower(), value) for name, value in request.headers]
+    return any(
+        name == b"origin" or (name == b"sec-fetch-site" and value != b"none")
+        for name, value in told
+    )
 
 
 def _is_led_here(request: Request, path: str) -> bool:

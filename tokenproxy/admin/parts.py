@@ -16,6 +16,7 @@ from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.status import Status
 
 STARTING = "starting"
+NOBODY_SERVES = "workers: none serves"
 NOT_RELOADED = "config: reload_failed"  # the one before it is in force
 
 
@@ -59,7 +60,10 @@ class Served:
 
 @dataclass(slots=True)
 class Parts:
-    """All that is told of; `count` asks all processes, and `withheld` is why no work is wanted."""
+    """All that is told of; `count` asks all processes, and `serves` whether any serves callers.
+
+    `withheld` is why no work is wanted.
+    """
 
     version: str
     clock: Clock
@@ -67,6 +71,7 @@ class Parts:
     served: Served
     config: ConfigState
     count: Callable[[], Awaitable[Count]]
+    serves: Callable[[], bool]
     happenings: Happenings
     whereabouts: Whereabouts
     sign_ins: SignIns
@@ -94,7 +99,8 @@ class Parts:
             names = [credential]
         statuses = {name: self.status(name) for name in names}
         wanted: Wanted = "all" if credential is not None else served.wanted
-        found = readiness(statuses, wanted, withheld=self.withheld)
+        withheld = self.withheld or (None if self.serves() else NOBODY_SERVES)
+        found = readiness(statuses, wanted, withheld=withheld)
         if credential is None and self.config.error is not None:
             found.warnings.append(NOT_RELOADED)
         return found

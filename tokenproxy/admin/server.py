@@ -5,49 +5,64 @@ is answered in our own words too. aiohttp's would quote the request.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import HttpVersion11, web
 
 from tokenproxy.admin.answers import SECURITY, problem
-from tokenproxy.admin.guard import AdminGuard
+from tokenproxy.admin.connection import Connection
+from tokenproxy.admin.guard import AdminGuard, Target
 from tokenproxy.events import InternalError, Observe
 from tokenproxy.proxy.answers import ErrorCode
 from tokenproxy.proxy.hosts import Listener
 from tokenproxy.proxy.request import Denied
+from tokenproxy.settings.callers import CallerTimeouts
 
 METHOD = ErrorCode.METHOD_NOT_ALLOWED
+MOST_CONNECTIONS = 256  # people, probes and scrapers: who needs more is none of these
 MOST_GUARDS = 64  # a listener on all addresses is as many: any of 127.0.0.0/8 may be asked for
 
 Handle = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 Routes = Mapping[str, Mapping[str, Handle]]  # by path, `*` for one segment of it, then by method
 
-SILENT = logging.getLogger("tokenproxy.admin")
-SILENT.addHandler(logging.NullHandler())
-SILENT.propagate = False  # what aiohttp tells of a request may quote it
-SILENT.setLevel(logging.CRITICAL)
-
 
 class AdminServer:
-    """Answers the requests of one or more listeners, by `routes`; make connections with it."""
+    """Answers the requests of one or more listeners, by `routes`; make connections with it.
 
-    def __init__(self, routes: Routes, allowed_hosts: tuple[str, ...], observe: Observe) -> None:
+    There are `most` of these, and `timeouts` are those of callers.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        allowed_hosts: tuple[str, ...],
+        observe: Observe,
+        *,
+        timeouts: CallerTimeouts | None = None,
+        most: int = MOST_CONNECTIONS,
+    ) -> None:
         self._routes = {tuple(path.split("/")): methods for path, methods in routes.items()}
         self._allowed_hosts = allowed_hosts
         self._observe = observe
+        self._most = most
+        self.timeouts = timeouts or CallerTimeouts()
         self._guards: dict[object, AdminGuard] = {}
-        self._loop = asyncio.get_running_loop()
         self._server = web.Server(self._handle, handler_cancellation=True)
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for a new connection."""
-        return _Connection(self._server, loop=self._loop, access_log=SILENT, logger=SILENT)
+        return Connection(self, self._server)
 
-    def change(self, allowed_hosts: tuple[str, ...]) -> None:
-        """Take requests for these names from now on."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        return len(self._server.connections) > self._most
+
+    def change(self, allowed_hosts: tuple[str, ...], timeouts: CallerTimeouts) -> None:
+        """Take requests for these names, in these times, from now on."""
         self._allowed_hosts = allowed_hosts
+        self.timeouts = timeouts
         self._guards.clear()
 
     async def close(self, seconds: float) -> None:
@@ -56,6 +71,8 @@ class AdminServer:
         await self._server.shutdown(seconds)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast("Connection", request.protocol)
+        connection.asked()
         try:
             return await self._answer(request)
         except ConnectionError:
@@ -63,12 +80,14 @@ class AdminServer:
         except Exception as error:  # noqa: BLE001 - a fault of our own, told in our own words
             self._observe(InternalError("", type(error).__name__))
             return problem(500, "internal_error", "The proxy has failed on this request.")
+        finally:
+            connection.answered()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.raw_path.partition("?")[0]
+        target = Target(request.raw_path)
         version = "1.1" if request.version == HttpVersion11 else "1.0"
-        methods, segment = self._found(path)
-        denied = self._guard(request).refusal(request, path, version=version)
+        methods, segment = self._found(target.path)
+        denied = self._guard(request).refusal(request, target, version=version)
         if denied is not None:
             return refused(denied, _allow(methods))
         if methods is None:
@@ -132,30 +151,6 @@ def _addresses(sockname: object) -> tuple[tuple[str, int], ...]:
             return ((host, port),)
         case _:
             return ()
-
-
-class _Connection(web.RequestHandler):
-    """One connection, whose errors are told in our own words, and nowhere logged."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what cannot be read."""
-        del exc, message
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        if status >= 500:  # noqa: PLR2004 - HTTP's
-            response = problem(status, "internal_error", "The proxy has failed on this request.")
-        else:
-            response = problem(status, "bad_request", "The request is not well-formed HTTP.")
-        response.force_close()
-        return response
 
 
 def streaming(content_type: str) -> dict[str, Any]:

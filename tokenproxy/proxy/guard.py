@@ -120,12 +120,14 @@ class Guard:
         return self._key_refusal(way, request.headers) or _refused_by_route(way, request) or way
 
     def host_refusal(self, request: Request) -> Denied | None:
-        """What its framing, method and Host say against a request, whoever is to answer it."""
+        """What its framing, method, Host and authority say, whoever is to answer it."""
         seen = _watched(request.headers)
+        form = None if request.target[:1] == b"/" else absolute(request.target)
         return (
             _framing(request, seen)
             or _method(request.method)
             or self._host(seen.get(b"host"), request.version)
+            or self._authority(form)
         )
 
     def page_refusal(self, request: Request) -> Denied | None:
@@ -133,7 +135,7 @@ class Guard:
         seen = _watched(request.headers)
         hosts = seen.get(b"host")
         if self._page(request.method, seen, hosts[0] if hosts else None, None) is None:
-            return Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE)
+            return FOREIGN_PAGE
         return None
 
     def admission(self, headers: Sequence[Header]) -> Admission | None:
@@ -323,6 +325,7 @@ _NO_KEY = (
     "sets its own Authorization, in that of the request."
 )
 _FOREIGN_PAGE = "A page of another site may not use this proxy."
+FOREIGN_PAGE = Denied(ErrorCode.ORIGIN_NOT_ALLOWED, _FOREIGN_PAGE)
 _OWN_CREDENTIAL = (
     "The request holds a credential where this route puts its own: send it without one."
 )

@@ -5,11 +5,13 @@
 | before all have come to serve| WorkerError: the others are ended, too                  |
 | later                        | it is told of, and replaced after a pause (`Restarts`)  |
 | after it was told to drain   | that is what it was to do                               |
+| since it hangs: it does not  | it is killed, told of, and replaced; the others have    |
+| take up another config       | taken that up meanwhile                                 |
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from tokenproxy.clock import Clock
@@ -20,6 +22,8 @@ from tokenproxy.server.channel import Order
 from tokenproxy.server.restarts import Restarts
 from tokenproxy.tasks import cancelled, done_within, spawn
 
+TO_TAKE_UP = 30.0  # seconds for another config: to read a store that does not answer takes a few
+HUNG = "it did not take up another config in {:g} s, and was killed: another takes its place"
 LAST_WORDS = 2.0  # seconds that workers have to end in when they are told to do so now
 
 
@@ -76,6 +80,7 @@ class Crew:
         self._serving = asyncio.Event()
         self._since: dict[int, float] = {}
         self._draining = False
+        self._hung: dict[int, str] = {}  # what is told of those that were killed for it
         self._tending: dict[int, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -112,8 +117,17 @@ class Crew:
         return not stopping.is_set()
 
     async def take_up(self, config: Config) -> None:
-        """Have all serve by another config; one that cannot ends, and is replaced."""
-        await asyncio.gather(*(worker.take_up(config) for worker in self._workers.values()))
+        """Have all serve by another config; one that cannot, or hangs, ends and is replaced."""
+        await asyncio.gather(*(self._take_up(config, *each) for each in self._workers.items()))
+
+    async def _take_up(self, config: Config, index: int, worker: Worker) -> None:
+        taking = spawn(worker.take_up(config), name=f"worker {index} takes up a config")
+        try:
+            if not await done_within(taking, TO_TAKE_UP, self._clock.sleep):
+                self._hung[index] = HUNG.format(TO_TAKE_UP)
+                worker.kill()
+        finally:
+            await cancelled(taking)
 
     def drain(self) -> None:
         """Tell all to drain, and replace none from now on."""
@@ -152,7 +166,8 @@ class Crew:
         except OSError as error:
             return End(error=f"no process can be started: {error.strerror}")
         try:
-            return await worker.attended(lambda: self._comes_to_serve(index))
+            end = await worker.attended(lambda: self._comes_to_serve(index))
+            return replace(end, error=self._hung.pop(index, end.error))
         finally:
             del self._workers[index]
 

@@ -8,6 +8,7 @@ import contextlib
 import resource
 
 RESERVED = 8  # one in so many is for upstreams, token endpoints and the store
+ADMIN_PART = 8  # one in so many is for the admin listener, at most
 FOR_ONE_CALLER = 2  # its own connection, and one to an upstream
 
 
@@ -21,6 +22,11 @@ def for_callers() -> float:
     """The first number that is not for a caller."""
     most = limit()
     return most - most // RESERVED if most != float("inf") else most
+
+
+def for_admin(most: int) -> int:
+    """How many connections of the admin listener leave room for callers; `most` of them."""
+    return int(min(most, limit() // ADMIN_PART))
 
 
 def make_room(connections: int) -> None:

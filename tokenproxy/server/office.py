@@ -21,13 +21,14 @@ from tokenproxy.admin.figures import Figures, merged
 from tokenproxy.admin.happenings import Happenings
 from tokenproxy.admin.history import History, keep_looking, step_before
 from tokenproxy.admin.parts import ConfigState, Count, Parts, Served, WorkerState
-from tokenproxy.admin.server import AdminServer
+from tokenproxy.admin.server import MOST_CONNECTIONS, AdminServer
 from tokenproxy.admin.sign_ins import SignIns
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.config.model import Config
 from tokenproxy.events import Event, Observe, RequestServed, to_all
 from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World
+from tokenproxy.server.descriptors import for_admin
 from tokenproxy.server.entrances import Entrances, Speech
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners, Passed
@@ -42,6 +43,9 @@ class Staff(Protocol):
     async def count(self, ours: Figures) -> Count:
         """What they have counted, and this process with `ours`; and how they are."""
 
+    def serves(self) -> bool:
+        """Whether any of them does, at this moment."""
+
 
 class Alone:
     """This process is the only one, and has that load."""
@@ -53,6 +57,10 @@ class Alone:
         """What it has counted."""
         worker = WorkerState(0, os.getpid(), self._load.connections)
         return Count(merged([ours]).with_in_flight(self._load.in_flight()), (worker,))
+
+    def serves(self) -> bool:
+        """It does: it is who answers."""
+        return True
 
 
 class Office:
@@ -127,9 +135,9 @@ class Office:
         served = _served(config, runtime)
         if self._opened is None:
             parts = self._gathered(served)
-            self._opened = Desk(parts, config.allowed_hosts, self.world.observe)
+            self._opened = Desk(parts, config, self.world.observe)
         else:
-            self._opened.change(served, config.allowed_hosts)
+            self._opened.change(served, config)
         self._entrances.change([(bound, Speech()) for bound in prepared])
 
     def announce(self, announce: Callable[[str], None]) -> None:
@@ -159,6 +167,7 @@ class Office:
             served=served,
             config=self._state,
             count=self._count,
+            serves=self._staff.serves,
             happenings=self.happenings,
             whereabouts=self.whereabouts,
             sign_ins=SignIns(served.keepers, self._clock, self.world.observe),
@@ -172,18 +181,24 @@ class Office:
 class Desk:
     """What answers, and looks now and then at what there is to tell."""
 
-    def __init__(self, parts: Parts, allowed_hosts: tuple[str, ...], observe: Observe) -> None:
+    def __init__(self, parts: Parts, config: Config, observe: Observe) -> None:
         self.parts = parts
         self._api = Api(parts)
-        self.server = AdminServer(self._api.routes, allowed_hosts, observe)
+        self.server = AdminServer(
+            self._api.routes,
+            config.allowed_hosts,
+            observe,
+            timeouts=config.timeouts,
+            most=for_admin(MOST_CONNECTIONS),
+        )
         looking = keep_looking(parts.history, parts.figures, parts.clock)
         self._looking = spawn(looking, name="history")
 
-    def change(self, served: Served, allowed_hosts: tuple[str, ...]) -> None:
+    def change(self, served: Served, config: Config) -> None:
         """Tell of another config."""
         self.parts.served = served
         self.parts.sign_ins.change(served.keepers)
-        self.server.change(allowed_hosts)
+        self.server.change(config.allowed_hosts, config.timeouts)
 
     async def close(self) -> None:
         """Answer no more; what is being answered has a moment."""

@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from tokenproxy.config.confidential import Known
 from tokenproxy.config.model import Config
@@ -30,7 +29,7 @@ from tokenproxy.server.reload import Reloading, status
 from tokenproxy.server.serve import Announce, serve
 from tokenproxy.server.share import number
 from tokenproxy.server.supervisor import supervise
-from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tasks import unless
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -163,18 +162,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-async def unless(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None:
-    """Do the work, or cancel it once `ending` is set."""
-    working = spawn(work, name="work")
-    end = spawn(ending.wait(), name="end")
-    try:
-        await asyncio.wait({working, end}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await cancelled(end, working)
-    if not working.cancelled():
-        working.result()
 
 
 @contextlib.contextmanager

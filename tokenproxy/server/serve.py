@@ -17,7 +17,7 @@ from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners, Passed
 from tokenproxy.server.office import Office
 from tokenproxy.server.turns import Turns
-from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tasks import cancelled, spawn, unless
 
 Announce = Callable[[str], None]
 Change = Callable[[Config], Coroutine[Any, Any, None]]
@@ -45,6 +45,8 @@ async def serve(
 ) -> None:
     """Serve until `stopping` is set, then drain and give everything back.
 
+    Where it is set before all has started, nothing is announced or drained.
+
     `bound` are the config's listeners, where somebody has bound them already, and `turns` says
     which of those who share them takes a connection: who is one of many has a supervisor, which
     renews ahead of need for all. `changes` brings other configs, and `state` is how the one in
@@ -68,7 +70,8 @@ async def serve(
                 announce(f"listening on {listener.url}")
             office.announce(announce)
 
-        await change(config)
+        if not await unless(change(config), stopping):
+            return
         async with running(changes(change)):
             await stopping.wait()
         office.stopping()

@@ -53,6 +53,10 @@ class Workers:
             self._past.add(member.last.figures.at_rest())
             member.heard.ring()
 
+    def serves(self) -> bool:
+        """Whether any of them does, at this moment."""
+        return bool(self._members)
+
     async def count(self, ours: Figures) -> Count:
         """Ask all, and add up what they say, `ours`, and what those before them have said."""
         rings = [member.heard.next_ring for member in self._members.values()]

@@ -17,7 +17,7 @@ from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners
 from tokenproxy.server.office import Office
 from tokenproxy.server.share import number
-from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tasks import cancelled, spawn, unless
 
 
 class Supervision:
@@ -50,7 +50,7 @@ class Supervision:
         await self._owned.aclose()
 
     async def change(self, crews: Crews, config: Config) -> None:
-        """Have the workers serve by it.
+        """Have the workers serve by it; the first one not, where it is told to stop before that.
 
         Raises:
             ConfigError: a file that it names cannot be used.
@@ -68,8 +68,11 @@ class Supervision:
             undo.callback(self._listeners.discard, prepared)
             admin = self._office.prepare(config)
             undo.callback(self._office.discard, admin)
-            await owned.enter_async_context(runtime)
-            if before is None:
+            if before is not None:
+                await owned.enter_async_context(runtime)
+            elif not await unless(owned.enter_async_context(runtime), self._stopping):
+                return
+            else:
                 self._office.adopt(admin, config, runtime)
             await self._man(crews, config, prepared)
             undo.pop_all()

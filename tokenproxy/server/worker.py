@@ -36,11 +36,11 @@ from tokenproxy.server.channel import (
 from tokenproxy.server.lines import open_lines
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.log import EventLog, ForeignLog
-from tokenproxy.server.run import library_logs, loop_factory, unless
+from tokenproxy.server.run import library_logs, loop_factory
 from tokenproxy.server.serve import Change, serve
 from tokenproxy.server.share import apportioned
 from tokenproxy.server.turns import Turns
-from tokenproxy.tasks import cancelled, spawn
+from tokenproxy.tasks import cancelled, spawn, unless
 
 STDERR = 2
 FAILED = 1

@@ -171,9 +171,11 @@ class Estate:
         )
 
     async def start(self, *, ahead: bool) -> None:
-        """Start the keepers that are new; the others go on. Not all renew `ahead` of need."""
-        for keeper in self._new:
-            await keeper.start(ahead=ahead)
+        """Start the keepers that are new; the others go on. Not all renew `ahead` of need.
+
+        All at once: a store that does not answer holds up all of them no longer than one.
+        """
+        await asyncio.gather(*(keeper.start(ahead=ahead) for keeper in self._new))
 
     async def close(self, grace: float) -> None:
         """End the keepers that nobody else uses; a renewal under way is given `grace` seconds.

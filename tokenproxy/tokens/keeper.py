@@ -168,10 +168,15 @@ class Keeper:
     async def refresh(self) -> Held:
         """Ask the source now, whatever there is.
 
+        A login that it has refused is sent again, but once in `min_interval` seconds: an account
+        may be locked for many.
+
         Raises:
             SourceUnavailable: it did not answer.
-            SourceRefused: it said no.
+            SourceRefused: it said no, or did so less than `min_interval` seconds ago.
         """
+        if (why := self._renewer.refused_lately) is not None:
+            raise SourceRefused(why)
         self._flight.force()
         match await self._flight.landed():
             case RenewalFailed(_, error, seconds):
@@ -305,6 +310,7 @@ class Keeper:
         return self._slot.attention(self._clock.now())
 
     async def _force(self) -> None:
+        self._renewer.source_changed()
         self._flight.force()
 
     def _report(self, error: Exception) -> None:

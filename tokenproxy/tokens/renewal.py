@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
-from tokenproxy.clock import Clock
+from tokenproxy.clock import LONG_AGO, Clock, Moment
 from tokenproxy.errors import SourceRefused, SourceUnavailable
 from tokenproxy.tokens.backoff import retry_pause
 from tokenproxy.tokens.source import Attempt, Source
@@ -20,14 +20,19 @@ from tokenproxy.tokens.token import Granted, Record
 
 @dataclass(slots=True)
 class Refusals:
-    """What the source has refused: a login, and what a renewal was tried with."""
+    """What the source has refused: a login, and what a renewal was tried with.
+
+    `login_at` is when it refused us, and not another process.
+    """
 
     login: str | None = None
+    login_at: Moment = LONG_AGO
     means: str | None = None
 
     def forget(self) -> None:
         """Things have changed: a login may work again."""
         self.login = None
+        self.login_at = LONG_AGO
 
 
 class Renewal:
@@ -88,6 +93,7 @@ class Renewal:
             return await self._try(Attempt.LOGIN, record)
         except SourceRefused as refusal:
             self._refusals.login = str(refusal)
+            self._refusals.login_at = self._clock.now()
             raise
 
     async def _rescue(self, record: Record, failure: SourceUnavailable) -> Granted:

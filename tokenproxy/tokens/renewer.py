@@ -68,6 +68,7 @@ class Renewer:
         self._observe = observe
         self._changed = changed
         self._refusals = Refusals()
+        self._has_changed = False  # the source, since it was asked last
         self._rooted = False
         self._replaced: Record | None = None  # what stands where our first token is to go
         self._has_lock = False
@@ -128,10 +129,30 @@ class Renewer:
             record = await self._newest()
             self._find(record)
             if forced:
-                self._refusals.forget()
+                self._forgive()
             if forced or self._is_called_for():
                 return await self._ask(record, lease, began)
         return None
+
+    def source_changed(self) -> None:
+        """What it has refused it may grant now."""
+        self._has_changed = True
+
+    def _forgive(self) -> None:
+        """Let a refused login be tried again, unless only a person asks, and that too soon."""
+        if self._has_changed or not self._is_just_refused:
+            self._refusals.forget()
+        self._has_changed = False
+
+    @property
+    def _is_just_refused(self) -> bool:
+        since = self._clock.now().since(self._refusals.login_at)
+        return self._refusals.login is not None and since < self._settings.min_interval
+
+    @property
+    def refused_lately(self) -> str | None:
+        """The sentence of a login that was refused less than `min_interval` ago, if it was all."""
+        return self._refusals.login if self._slot.is_refused and self._is_just_refused else None
 
     def _is_called_for(self) -> bool:
         """Whether there is still something to ask for, and it may be asked for.

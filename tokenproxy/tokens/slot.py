@@ -145,6 +145,11 @@ class Slot:
         return self._held if now.wall < until.wall and now.steady < until.steady else None
 
     @property
+    def is_refused(self) -> bool:
+        """Whether nothing is tried until a person acts."""
+        return isinstance(self._trouble, Refused)
+
+    @property
     def is_rejected(self) -> bool:
         """Whether the API has not taken the token that is held."""
         return self._rejected

@@ -22,6 +22,7 @@ from tokenproxy.tokens.source import Attempt, Source
 from tokenproxy.tokens.token import Granted, Record, Token, is_sendable
 
 MAX_OUTPUT = 1 << 20
+LAST_WORDS = 0.3  # seconds for what an ended command has printed to be read
 
 
 class CommandSource(Source):
@@ -144,8 +145,9 @@ class _Printed:
 class _Running(asyncio.SubprocessProtocol):
     """A command that runs, in a session and process group of its own, and what it prints.
 
-    It has settled when it has ended and nobody holds its output any more, or when it has
-    printed too much.
+    It has settled when it has ended and nobody holds its output any more, or a moment after its
+    end, or when it has printed too much. A process that it leaves behind may hold the output for
+    good: uvloop gives a command copies of it that no redirection closes.
     """
 
     def __init__(self) -> None:
@@ -154,6 +156,7 @@ class _Running(asyncio.SubprocessProtocol):
         self._settled = asyncio.Event()
         self._exited = asyncio.Event()
         self._closed = asyncio.Event()
+        self._moment: asyncio.TimerHandle | None = None
 
     async def settled(self) -> None:
         """Wait until there is nothing to wait for any more."""
@@ -165,13 +168,18 @@ class _Running(asyncio.SubprocessProtocol):
         return self._transport.get_returncode()
 
     async def end(self) -> None:
-        """Leave nothing behind: what has not ended by itself is killed, with its children."""
-        if not self._closed.is_set():
+        """Leave nothing open: what has not ended by itself is killed, with its children.
+
+        So are those that go on printing; others that it has left behind go on.
+        """
+        if self.too_much or not self._exited.is_set():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._transport.get_pid(), signal.SIGKILL)
             await self._exited.wait()
-        self._transport.close()  # a child that left the group may still hold the pipe
+        self._transport.close()  # a child may still hold the pipe
         await self._closed.wait()
+        if self._moment is not None:
+            self._moment.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It has been started."""
@@ -188,6 +196,7 @@ class _Running(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         """It has ended; its children may still hold the pipe."""
         self._exited.set()
+        self._moment = asyncio.get_running_loop().call_later(LAST_WORDS, self._settled.set)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended, and its output too."""
