@@ -22,13 +22,13 @@ from tokenproxy.events import DescriptorsUsedUp
 from tokenproxy.proxy.wire.server import LAST_CALL, Wire
 from tokenproxy.runtime import Runtime
 from tokenproxy.server.descriptors import limit, make_room
-from tokenproxy.server.doors import doors, stays
+from tokenproxy.server.doors import Door, doors, stays
 from tokenproxy.server.entrances import PLAIN, Entrances, Factory, Speech
 from tokenproxy.server.listeners import Bound
-from tokenproxy.server.office import Office
+from tokenproxy.server.office import Office, Opening
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
-from tokenproxy.tokens.namedfiles import contents
+from tokenproxy.tokens.namedfiles import theirs
 
 NO_ROOM = (
     "callers wait, since nearly all of {} file descriptors are in use: raise their number with "
@@ -84,19 +84,23 @@ class Generation:
     runtime: Runtime
     wire: Wire
     listeners: Sequence[tuple[AnyListener, Bound]]
-    admin: list[Bound]
+    admin: Opening
     owned: contextlib.AsyncExitStack
 
     def speech(self) -> list[tuple[Bound, Speech]]:
         """How each of its listeners speaks."""
         return [(bound, self._spoken(at)) for at, (_, bound) in enumerate(self.listeners)]
 
+    def doors(self) -> list[Door]:
+        """How callers come in at each of its sockets."""
+        return doors(self.listeners, self.runtime.files)
+
     def _spoken(self, at: int) -> Speech:
         listener, _ = self.listeners[at]
         if isinstance(listener, str):
             return Speech(PLAIN)
         patience = self.config.timeouts.request_head
-        files = tuple(sorted(contents(listener).items()))
+        files = tuple(sorted(theirs(listener, self.runtime.files).items()))
         terms = (listener.tls, files, patience)
         return Speech(terms, self.runtime.listener_tls[at], patience)
 
@@ -173,9 +177,11 @@ class Generations:
         before = self._current
         async with contextlib.AsyncExitStack() as undo:
             after = await self._begun(config, undo)
-            self._current = before or after
-            self._entrances.change(after.speech())
+            entrances = self._entrances.prepare(after.speech())
             undo.pop_all()
+        # Nothing fails from here on: no config is in force by half.
+        self._current = before or after
+        self._entrances.adopt(entrances)
         self._office.adopt(after.admin, config, after.runtime)
         known: set[str] = set()
         if before is not None:
@@ -211,7 +217,7 @@ class Generations:
 
     def _replace(self, before: Generation, after: Generation) -> None:
         self._current = after
-        before.wire.hand_over(after.wire, stays(doors(before.listeners), doors(after.listeners)))
+        before.wire.hand_over(after.wire, stays(before.doors(), after.doors()))
         ends = self._clock.now().after(after.config.shutdown_grace)
         ending = spawn(self._end(before, ends), name="end a generation")
         self._ending[ending] = before
