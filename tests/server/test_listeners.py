@@ -13,6 +13,7 @@ from tokenproxy.config.process import Process
 from tokenproxy.errors import ListenError
 from tokenproxy.server import listeners
 from tokenproxy.server.listeners import BACKLOG, bind
+from tokenproxy.server.listening import listening
 from tokenproxy.server.turns import Taking
 
 
@@ -99,7 +100,16 @@ def test_an_address_in_use_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["192.0.2.1:0", "nowhere.invalid:80", "unix:/nowhere/at/all", "nonsense", "x:99999"]
+    "address",
+    [
+        "192.0.2.1:0",
+        "nowhere.invalid:80",
+        "unix:/nowhere/at/all",
+        "nonsense",
+        "x:99999",
+        "a..b:80",
+        f"{'a' * 64}.x:80",
+    ],
 )
 def test_an_address_that_cannot_be_had_is_one_sentence(address: str) -> None:
     with pytest.raises(ListenError) as caught:
@@ -241,3 +251,34 @@ async def test_who_only_accepts_leaves_the_file_to_whoever_bound_it(tmp_path: Pa
 def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match="path too long"):
         bind(f"unix:{tmp_path / ('x' * 200)}")
+
+
+def test_a_listener_whose_file_has_another_owner_by_now_leaves_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with listening([f"unix:{path}"]) as ours:
+        path.unlink()
+        with closing(bind(f"unix:{path}?mode=0666")):
+            ours.adopt(ours.prepare([f"unix:{path}"]))
+            ours.adopt(ours.prepare([f"unix:{path}?mode=0640"]))
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666
+            ours.close()
+            assert connects(str(path))
+
+
+def test_no_symlink_is_followed_to_change_a_mode(tmp_path: Path) -> None:
+    path, victim = tmp_path / "s", tmp_path / "victim"
+    victim.touch(mode=0o400)
+    with listening([f"unix:{path}?mode=0666"]) as ours:
+        path.unlink()
+        path.symlink_to(victim)
+        ours.adopt(ours.prepare([f"unix:{path}?mode=0666"]))
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o400
+    assert path.is_symlink()
+
+
+def test_a_changed_mode_is_the_file_s_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with listening([f"unix:{path}"]) as ours:
+        ours.adopt(ours.prepare([f"unix:{path}?mode=0660"]))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert not path.exists()

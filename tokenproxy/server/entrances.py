@@ -7,12 +7,15 @@ what it has sent would be lost otherwise.
 """
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenproxy.errors import ListenError
 from tokenproxy.server.listeners import Bound, Place, handshakes, place_of
 from tokenproxy.server.turns import Taking, Turns
 from tokenproxy.tasks import cancelled, spawn
@@ -34,11 +37,23 @@ class Speech:
         return handshakes(self.tls, self.patience)
 
 
+Queue = tuple[Place, int]
+"""Where callers wait: the address, and what all duplicates of one socket have in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A socket of our own that nothing is taken from yet."""
+
+    speech: Speech
+    socket: socket.socket
+
+
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """A socket, and what takes connections from it."""
 
-    place: Place
+    queue: Queue
     speech: Speech
     socket: socket.socket  # of our own: the queue lives while it is open
     taking: Taking
@@ -65,27 +80,47 @@ class Entrances:
         self._open: list[Entrance] = []
         self._connecting: set[asyncio.Task[None]] = set()
 
-    def change(self, listeners: Sequence[tuple[Bound, Speech]]) -> None:
+    def prepare(self, listeners: Sequence[tuple[Bound, Speech]]) -> list[Prepared]:
+        """Have sockets for them; give them back by `adopt` or `discard`.
+
+        Raises:
+            ListenError: there are no descriptors for them; nothing has changed.
+        """
+        with contextlib.ExitStack() as undo:
+            prepared: list[Prepared] = []
+            undo.callback(self.discard, prepared)
+            for bound, speech in listeners:
+                prepared += (Prepared(speech, _own(one, bound.url)) for one in bound.sockets)
+            undo.pop_all()
+        return prepared
+
+    def discard(self, prepared: Sequence[Prepared]) -> None:
+        """Leave all as it is."""
+        for each in prepared:
+            each.socket.close()
+
+    def adopt(self, prepared: Sequence[Prepared]) -> None:
         """Take connections from these sockets, and from no others; or from those as before."""
-        known = {(each.place, each.speech.terms): each for each in self._open}
+        known = {(each.queue, each.speech.terms): each for each in self._open}
         before, self._open = self._open, []
-        for bound, speech in listeners:
-            for one in bound.sockets:
-                same = known.get((place_of(one.getsockname()), speech.terms))
-                self._open.append(same or self._opened(one, speech))
-        places = {each.place for each in self._open}
-        for each in before:
-            if each not in self._open:
-                self._close(each, lets_in=each.place not in places)
+        for each in prepared:
+            same = known.get((_queue(each.socket), each.speech.terms))
+            if same is not None:
+                each.socket.close()
+            self._open.append(same or self._opened(each))
+        queues = {entrance.queue for entrance in self._open}
+        for entrance in before:
+            if entrance not in self._open:
+                self._close(entrance, lets_in=entrance.queue not in queues)
         if self._turns is not None:
             self._turns.is_ours(self._connections())
 
-    def _opened(self, listener: socket.socket, speech: Speech) -> Entrance:
-        ours = listener.dup()
+    def _opened(self, prepared: Prepared) -> Entrance:
+        ours, speech = prepared.socket, prepared.speech
         taking = Taking(
             ours, self._made, self._turns, self._connections, speech.told(), short=self._short
         )
-        return Entrance(place_of(listener.getsockname()), speech, ours, taking)
+        return Entrance(_queue(ours), speech, ours, taking)
 
     def _made(self) -> asyncio.BaseProtocol:
         return self._front()()
@@ -118,6 +153,17 @@ class Entrances:
             welcoming = spawn(_welcome(factory, connection, entrance.speech), name="let in")
             self._connecting.add(welcoming)
             welcoming.add_done_callback(self._connecting.discard)
+
+
+def _own(listener: socket.socket, url: str) -> socket.socket:
+    try:
+        return listener.dup()
+    except OSError as error:
+        raise ListenError(f"cannot listen on {url} ({error.strerror})") from error
+
+
+def _queue(listener: socket.socket) -> Queue:
+    return place_of(listener.getsockname()), os.fstat(listener.fileno()).st_ino
 
 
 async def _welcome(factory: Factory, connection: socket.socket, speech: Speech) -> None:

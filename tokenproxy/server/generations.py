@@ -25,7 +25,7 @@ from tokenproxy.server.descriptors import limit, make_room
 from tokenproxy.server.doors import doors, stays
 from tokenproxy.server.entrances import PLAIN, Entrances, Factory, Speech
 from tokenproxy.server.listeners import Bound
-from tokenproxy.server.office import Office
+from tokenproxy.server.office import Office, Opening
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
 from tokenproxy.tokens.namedfiles import contents
@@ -84,7 +84,7 @@ class Generation:
     runtime: Runtime
     wire: Wire
     listeners: Sequence[tuple[AnyListener, Bound]]
-    admin: list[Bound]
+    admin: Opening
     owned: contextlib.AsyncExitStack
 
     def speech(self) -> list[tuple[Bound, Speech]]:
@@ -173,9 +173,11 @@ class Generations:
         before = self._current
         async with contextlib.AsyncExitStack() as undo:
             after = await self._begun(config, undo)
-            self._current = before or after
-            self._entrances.change(after.speech())
+            entrances = self._entrances.prepare(after.speech())
             undo.pop_all()
+        # Nothing fails from here on: no config is in force by half.
+        self._current = before or after
+        self._entrances.adopt(entrances)
         self._office.adopt(after.admin, config, after.runtime)
         known: set[str] = set()
         if before is not None:

@@ -44,6 +44,11 @@ class Bound:
     sockets: tuple[socket.socket, ...]
     file: "File | None" = None
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody can find it any more: the file of a unix socket has been removed."""
+        return self.file is not None and not os.path.lexists(self.file.path)
+
     def close(self) -> None:
         """Stop listening, and leave no file behind."""
         for bound in self.sockets:
@@ -76,6 +81,15 @@ class File:
             if File.at(self.path) == self:
                 Path(self.path).unlink()
 
+    def with_mode(self, mode: int) -> "File":
+        """The same with that mode, unless there is another one in its place, or none."""
+        with contextlib.suppress(OSError, NotImplementedError):
+            found = os.lstat(self.path)
+            if File.at(self.path) == self and stat.S_IMODE(found.st_mode) != mode:
+                Path(self.path).chmod(mode, follow_symlinks=False)
+                return File.at(self.path)
+        return self
+
 
 def handshakes(tls: ssl.SSLContext | None, patience: float) -> dict[str, Any]:
     """What a loop is told of the TLS of connections; a handshake has `patience` seconds."""
@@ -102,7 +116,10 @@ def bind(
         if unix is not None:
             return _bind_unix(*unix, ready)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address} ({_reason(error, key)})") from error
+        raise ListenError(f"cannot listen on {address} ({reason(error, key)})") from error
+    except UnicodeError as error:  # IDNA: a label that is empty, too long or of odd letters
+        wrong = f"that is no host's name: name another '{key}'"
+        raise ListenError(f"cannot listen on {address} ({wrong})") from error
     raise ListenError(f"cannot listen on {address}: it is not 'host:port' or 'unix:/path'")
 
 
@@ -113,7 +130,10 @@ def places(address: str) -> list[Place]:
         return [unix[0]]
     if tcp is None or tcp[1] == 0:
         return []
-    return [(place, tcp[1]) for _, place in _addresses(tcp[0])]
+    try:
+        return [(place, tcp[1]) for _, place in _addresses(tcp[0])]
+    except (OSError, UnicodeError):  # `bind` tells of it
+        return []
 
 
 def _bind_tcp(host: str, port: int, scheme: str, ready: Ready) -> Bound:
@@ -216,7 +236,8 @@ def _remove_stale(path: str) -> None:
             raise OSError(errno.EADDRINUSE, "in use")
 
 
-def _reason(error: OSError, key: str) -> str:
+def reason(error: OSError, key: str) -> str:
+    """Why a socket cannot be had, where the config names it by `key`."""
     if error.errno == errno.EADDRINUSE:
         return f"another program listens there: stop it, or name another '{key}'"
     return error.strerror or str(error)

@@ -7,15 +7,13 @@ with the last config that names it.
 """
 
 import contextlib
-import os
 import socket
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tokenproxy.config.process import AnyListener, address_of, split_unix
-from tokenproxy.server.listeners import Bound, File, Place, bind, place_of
+from tokenproxy.errors import ListenError
+from tokenproxy.server.listeners import Bound, File, Place, bind, place_of, reason
 
 Passed = dict[Place, socket.socket]
 
@@ -44,9 +42,10 @@ class Listeners:
         self._next: list[str] = []
         self.bound: list[Bound] = []
 
-    def are_those_of(self, listeners: Sequence[AnyListener]) -> bool:
-        """Whether another config listens where this one does."""
-        return self._addresses == [address_of(listener) for listener in listeners]
+    def are_those_of(self, listeners: Sequence[AnyListener], prepared: list[Bound]) -> bool:
+        """Whether another config listens where this one does, on the sockets that there are."""
+        same = self._addresses == [address_of(listener) for listener in listeners]
+        return same and _files(self.bound) == _files(prepared)
 
     def prepare(self, listeners: Sequence[AnyListener]) -> list[Bound]:
         """Sockets for another config's; give them back by `adopt` or `discard`.
@@ -70,9 +69,9 @@ class Listeners:
         scheme = "http" if isinstance(listener, str) else "https"
         address = address_of(listener)
         for at, (known, bound) in enumerate(same):
-            if known == address:
+            if known == address and not bound.is_gone:
                 del same[at]
-                return _twin(bound, scheme)
+                return self._twin(bound, scheme, address)
         made = bind(address, scheme, self._key, self._ready)
         return replace(made, file=made.file or self._file_of(address))
 
@@ -83,16 +82,26 @@ class Listeners:
         return None
 
     def _sockets(self) -> Iterator[socket.socket]:
-        return (one for bound in self.bound for one in bound.sockets)
+        """All that callers can reach; what was lost with its file is bound anew."""
+        return (one for bound in self.bound if not bound.is_gone for one in bound.sockets)
+
+    def _twin(self, bound: Bound, scheme: str, address: str) -> Bound:
+        url = bound.url
+        if "://" in url:
+            url = f"{scheme}://{url.partition('://')[2]}"
+        try:
+            return replace(bound, url=url, sockets=_duplicates(bound.sockets))
+        except OSError as error:
+            raise ListenError(f"cannot listen on {address} ({reason(error, self._key)})") from error
 
     def _file_of(self, address: str) -> File | None:
         """Of a unix socket that is ours already, though named otherwise."""
         unix = split_unix(address)
-        files = (bound.file for bound in self.bound if bound.file is not None)
+        files = [bound.file for bound in self.bound if bound.file and not bound.is_gone]
         return next((file for file in files if unix and file.path == unix[0]), None)
 
     def adopt(self, prepared: list[Bound]) -> None:
-        """Listen on these, and no more on those before."""
+        """Listen on these, and no more on those before; nothing of it can fail."""
         before, self.bound, self._addresses = self.bound, prepared, self._next
         _close(before, _files(prepared))
         self.bound = [_with_mode(*each) for each in zip(prepared, self._addresses, strict=True)]
@@ -103,7 +112,8 @@ class Listeners:
 
     def let_go(self) -> None:
         """Leave the sockets to those who have them, too; the files stay."""
-        for one in (*self._sockets(), *self._passed.values()):
+        ours = (one for bound in self.bound for one in bound.sockets)
+        for one in (*ours, *self._passed.values()):
             one.close()
 
     def close(self) -> None:
@@ -114,20 +124,19 @@ class Listeners:
             one.close()
 
 
-def _twin(bound: Bound, scheme: str) -> Bound:
-    url = bound.url
-    if "://" in url:
-        url = f"{scheme}://{url.partition('://')[2]}"
-    return replace(bound, url=url, sockets=tuple(one.dup() for one in bound.sockets))
+def _duplicates(sockets: Iterable[socket.socket]) -> tuple[socket.socket, ...]:
+    with contextlib.ExitStack() as undo:
+        found = [undo.enter_context(one.dup()) for one in sockets]
+        undo.pop_all()
+    return tuple(found)
 
 
 def _with_mode(bound: Bound, address: str) -> Bound:
     """The file of a unix socket has the mode that its address names last."""
     unix, file = split_unix(address), bound.file
-    if unix is None or file is None or stat.S_IMODE(os.lstat(file.path).st_mode) == unix[1]:
+    if unix is None or file is None:
         return bound
-    Path(file.path).chmod(unix[1])
-    return replace(bound, file=File.at(file.path))
+    return replace(bound, file=file.with_mode(unix[1]))
 
 
 def _files(bound: Iterable[Bound]) -> set[File]:

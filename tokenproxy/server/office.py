@@ -13,7 +13,7 @@ all of it does nothing.
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import tokenproxy
 from tokenproxy.admin.api import Api
@@ -25,11 +25,12 @@ from tokenproxy.admin.server import MOST_CONNECTIONS, AdminServer
 from tokenproxy.admin.sign_ins import SignIns
 from tokenproxy.admin.whereabouts import Whereabouts
 from tokenproxy.config.model import Config
+from tokenproxy.errors import ListenError
 from tokenproxy.events import Event, Observe, RequestServed, to_all
 from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.descriptors import for_admin
-from tokenproxy.server.entrances import Entrances, Speech
+from tokenproxy.server.entrances import Entrances, Prepared, Speech
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners, Passed
 from tokenproxy.tasks import cancelled, spawn
@@ -61,6 +62,13 @@ class Alone:
     def serves(self) -> bool:
         """It does: it is who answers."""
         return True
+
+
+class Opening(NamedTuple):
+    """Where another config has admin, and what takes connections there once it is in force."""
+
+    bound: list[Bound]
+    entrances: list[Prepared]
 
 
 class Office:
@@ -114,22 +122,28 @@ class Office:
             raise RuntimeError("give it a config first: `office.adopt(…)`")
         return self._opened
 
-    def prepare(self, config: Config) -> list[Bound]:
+    def prepare(self, config: Config) -> Opening:
         """Listen for another config, and answer nothing yet; for `adopt` or `discard`.
 
         Raises:
             ListenError: the address cannot be had.
         """
         is_there = self._is_wanted and config.admin is not None
-        return self._listeners.prepare([config.admin] if is_there and config.admin else [])
+        bound = self._listeners.prepare([config.admin] if is_there and config.admin else [])
+        try:
+            return Opening(bound, self._entrances.prepare([(one, Speech()) for one in bound]))
+        except ListenError:
+            self._listeners.discard(bound)
+            raise
 
-    def discard(self, prepared: list[Bound]) -> None:
+    def discard(self, prepared: Opening) -> None:
         """Leave all as it is."""
-        self._listeners.discard(prepared)
+        self._entrances.discard(prepared.entrances)
+        self._listeners.discard(prepared.bound)
 
-    def adopt(self, prepared: list[Bound], config: Config, runtime: Runtime) -> None:
-        """Tell of that config from now on, and answer what is asked."""
-        self._listeners.adopt(prepared)
+    def adopt(self, prepared: Opening, config: Config, runtime: Runtime) -> None:
+        """Tell of that config from now on, and answer what is asked; nothing of it can fail."""
+        self._listeners.adopt(prepared.bound)
         if not self._is_wanted:
             return
         served = _served(config, runtime)
@@ -138,7 +152,7 @@ class Office:
             self._opened = Desk(parts, config, self.world.observe)
         else:
             self._opened.change(served, config)
-        self._entrances.change([(bound, Speech()) for bound in prepared])
+        self._entrances.adopt(prepared.entrances)
 
     def announce(self, announce: Callable[[str], None]) -> None:
         """All listeners accept by now: say where to ask."""

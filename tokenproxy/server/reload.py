@@ -1,6 +1,7 @@
 """Putting another config into force: on SIGHUP, and when its file or one that it names changes.
 
-A config with mistakes, or one that cannot be served, changes nothing, and is told of.
+A config with mistakes, or one that cannot be served, changes nothing, and is told of. So is a fault
+of our own, whatever it is: the next change of the file is looked at all the same.
 """
 
 import asyncio
@@ -12,14 +13,17 @@ from tokenproxy.clock import Clock
 from tokenproxy.config.confidential import Known
 from tokenproxy.config.load import Loaded
 from tokenproxy.config.model import Config
-from tokenproxy.errors import ConfigError, ListenError, WorkerError
-from tokenproxy.events import Observe, Reloaded, ReloadFailed, ReloadUnneeded
+from tokenproxy.errors import ConfigError, TokenproxyError
+from tokenproxy.events import InternalError, Observe, Reloaded, ReloadFailed, ReloadUnneeded
 from tokenproxy.server.configfile import ConfigFile
 from tokenproxy.server.serve import Change, running
 
 SETTLED = 0.1  # seconds in which nothing more may change: a file is often written in steps
 LONGEST_WAIT = 50  # times that; a file that never rests is read all the same
 NO_FILE = "the config was not read from a file: restart the program to change it"
+A_FAULT = (
+    "it cannot be taken up by a fault of the program ({}): report it, and restart to use the file"
+)
 THE_SAME = "the file says what is in force already"
 
 
@@ -73,7 +77,7 @@ class Reloading:
 
     async def _reason(self, file: ConfigFile) -> None:
         """Wait until there is one to read it again, and until it rests."""
-        async with running(self._watch(file)):
+        async with running(self._watch(file), self._observe):
             await self._asked.wait()
         seen = file.looks()
         for _ in range(LONGEST_WAIT):
@@ -99,8 +103,11 @@ class Reloading:
             else:
                 self._observe(ReloadUnneeded(THE_SAME))
             self.state.error = None
-        except (ConfigError, ListenError, WorkerError) as error:
+        except TokenproxyError as error:
             self._failed(file, error)
+        except Exception as error:  # noqa: BLE001 - reloading goes on, whatever comes of one file
+            self._observe(InternalError("", type(error).__name__))
+            self._failed(file, TokenproxyError(A_FAULT.format(type(error).__name__)))
         finally:
             self._done(self.state)
 

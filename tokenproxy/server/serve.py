@@ -7,10 +7,12 @@ renewal under way is finished and stored.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from tokenproxy.admin.parts import ConfigState
 from tokenproxy.config.model import Config
+from tokenproxy.events import InternalError, Observe
 from tokenproxy.runtime import World
 from tokenproxy.server.generations import Generations, Inherited
 from tokenproxy.server.listeners import Bound
@@ -72,7 +74,7 @@ async def serve(
 
         if not await unless(change(config), stopping):
             return
-        async with running(changes(change)):
+        async with running(changes(change), world.observe):
             await stopping.wait()
         office.stopping()
         await world.clock.sleep(generations.config.shutdown_delay)
@@ -80,10 +82,17 @@ async def serve(
 
 
 @contextlib.asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """The work goes on in here, and no longer."""
+async def running(work: Coroutine[Any, Any, None], observe: Observe) -> AsyncIterator[None]:
+    """The work goes on in here, and no longer; an error that it ends with is told of at once."""
     task = spawn(work, name="changes")
+    task.add_done_callback(partial(_tell_of_end, observe))
     try:
         yield
     finally:
         await cancelled(task)
+
+
+def _tell_of_end(observe: Observe, task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        observe(InternalError("", f"{type(error).__name__} in {task.get_name()!r}"))

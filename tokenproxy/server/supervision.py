@@ -88,7 +88,7 @@ class Supervision:
         workers = number(config.workers)
         if workers == 1 and self._workers:  # one is no crew: that needs a restart
             workers = self._workers
-        if workers == self._workers and self._listeners.are_those_of(config.listen):
+        if workers == self._workers and self._listeners.are_those_of(config.listen, prepared):
             self._listeners.discard(prepared)
             await crews.take_up(config)
             return

@@ -87,8 +87,9 @@ async def supervise(
         launch = partial(_launch, staff, office)
         crews = Crews(launch, lifeline, world.clock, office.world.observe)
         await stack.enter_async_context(crews)
-        await supervision.change(crews, config)
-        async with running(changes(partial(supervision.change, crews))):
+        change = partial(supervision.change, crews)
+        await change(config)
+        async with running(changes(change), world.observe):
             await stopping.wait()
         await supervision.drain(crews)
 

@@ -146,11 +146,17 @@ class Orders:
             self.secrets.add(config)
             try:
                 await change(config)
+                self._log.change(config.log)
             except TokenproxyError as error:
-                self._channel.send(Failed(str(error)))
-                self.stopping.set()
-            self._log.change(config.log)
-            self._channel.send(Changed())
+                self._end_by(str(error))
+            except Exception as error:  # noqa: BLE001 - whoever takes its place begins afresh
+                self._end_by(f"a fault of the program: {type(error).__name__}")
+            finally:
+                self._channel.send(Changed())  # the supervisor waits for it, whatever has come
+
+    def _end_by(self, error: str) -> None:
+        self._channel.send(Failed(error))
+        self.stopping.set()
 
 
 def _telling(channel: Channel) -> Observe:

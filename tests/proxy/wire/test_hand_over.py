@@ -1,9 +1,11 @@
 """Connections go on when another config takes over, and requests end by the one they began with."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import pytest
@@ -14,11 +16,14 @@ from tokenproxy.config.model import Config
 from tokenproxy.errors import ConfigError, ListenError
 from tokenproxy.events import Event
 from tokenproxy.runtime import World
+from tokenproxy.server import generations
 from tokenproxy.server.generations import Generations
 from tokenproxy.server.listening import Listeners
 from tokenproxy.server.office import Office
 
 BIG = answer(b"x" * 100_000)
+OTHER = 1234  # connections, to tell a config by
+ENOUGH = 60  # descriptors for all that it opens
 
 
 class Scene:
@@ -208,3 +213,32 @@ async def test_what_cannot_be_served_changes_nothing(scene: Scene, upstream: Ups
         await scene.take(route={"tls": {"ca": "/none.pem"}})
     assert (await scene.proxy.ask()).status == 200
     assert scene.marks() == [b"1"]
+
+
+async def test_a_config_for_which_no_descriptors_are_left_changes_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is that there are none: one more is left each time, until it is taken up."""
+    monkeypatch.setattr(generations, "make_room", lambda _: None)
+    tries = 0
+    while scene.generations.config.max_connections != OTHER:
+        with suppress(ListenError, ConfigError, OSError), descriptors_left(tries):
+            await scene.mark("2", listen=["127.0.0.1:0"] * 3, max_connections=OTHER)
+        tries += 1
+        assert tries < ENOUGH
+        if scene.generations.config.max_connections != OTHER:
+            assert (await scene.proxy.ask()).status == 200
+    assert set(scene.marks()) == {b"1"}
+    assert len(scene.marks()) == tries - 1 > 0
+
+
+@contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """No more than these may be opened in here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket() as lowest:  # all below it are in use
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
