@@ -7,6 +7,7 @@ Nothing is fetched before it is entered, and nothing runs after it is left. Who 
 whether all of it can be put together, and start nothing yet, enters `runtime.built()` first.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,6 +37,7 @@ from tokenproxy.tokens import endpoint
 from tokenproxy.tokens.estate import Estate, Surroundings
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.mistakes import Mistakes
+from tokenproxy.tokens.namedfiles import Contents, contents
 
 TO_STORE = 1.0  # seconds that saving a token takes at most, where nothing is amiss
 
@@ -90,6 +92,7 @@ class Runtime:
         self._upstreams: dict[str, Upstream] = {}
         self.connectors: dict[str, Connector] = {}  # by the route's name
         self.listener_tls: dict[int, ssl.SSLContext] = {}  # by the index in `listen`
+        self.files: Contents = {}  # that the config names, as they were when they were read
         self._parts: Parts | None = None
         self._stack = AsyncExitStack()
         self._before = None if heir_of is None else heir_of.estate
@@ -165,7 +168,8 @@ class Runtime:
     async def _build(self, stack: AsyncExitStack) -> None:
         mistakes = Mistakes()
         before, self._before = self._before, None
-        await self.estate.build(stack, mistakes, before)
+        self.files = await asyncio.to_thread(contents, self._config)
+        await self.estate.build(stack, mistakes, before, self.files)
         for index, route in enumerate(self._table.routes):
             where = f"routes.{index}"
             with mistakes.noted(where):

@@ -1,6 +1,7 @@
 """Reading a config again goes on, whatever comes of one try."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Scene:
         self.events: list[Event] = []
         self.asked, self.tried = asyncio.Event(), asyncio.Event()
         self.taken: list[Config] = []
+        self.meanwhile: Callable[[], int] = int  # what happens while a config is taken up
         self.meets: list[Exception] = []  # by one try each
         self.reloading = Reloading(
             self.file,
@@ -39,13 +41,10 @@ class Scene:
         )
 
     async def change(self, config: Config) -> None:
-        await self.meanwhile()
+        self.meanwhile()
         if self.meets:
             raise self.meets.pop()
         self.taken.append(config)
-
-    async def meanwhile(self) -> None:
-        """What happens while a config is put into force."""
 
     async def tries(self, text: str) -> list[Event]:
         """Have it read that; what was told of it."""
@@ -88,6 +87,23 @@ async def test_whatever_a_reload_meets_is_told_and_reloading_goes_on(
 
         [event] = await scene.tries(ROUTES + "max_connections: 8  # the same\n")
         assert isinstance(event, ReloadUnneeded)
+    finally:
+        await cancelled(work)
+
+
+async def test_a_certificate_that_is_replaced_while_it_is_taken_up_is_taken_up_next(
+    nothing_left_behind: None, tmp_path: Path
+) -> None:
+    scene, certificate = Scene(tmp_path), tmp_path / "ca.pem"
+    certificate.write_text("one")
+    text = ROUTES.replace("}]", f", tls: {{ca: '{certificate}'}}}}]")
+    work = spawn(scene.reloading(scene.change), name="changes")
+    try:
+        scene.meanwhile = lambda: certificate.write_text("two")
+        assert [type(event) for event in await scene.tries(text)] == [Reloaded]
+        scene.meanwhile = int
+        assert [type(event) for event in await scene.tries(text)] == [Reloaded]
+        assert [type(event) for event in await scene.tries(text)] == [ReloadUnneeded]
     finally:
         await cancelled(work)
 

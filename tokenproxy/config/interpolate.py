@@ -5,12 +5,13 @@ a quote nor a `$` in a password can change the config.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tokenproxy.config.document import Document, Mistake, Where
+from tokenproxy.files import read_anything
 
 MAX_FILE = 1 << 20  # bytes; a secret is a few, and a certificate chain some KB
 
@@ -20,18 +21,22 @@ _VARIABLE = re.compile(rf"({_NAME.pattern})(?::-(.*))?", re.DOTALL)
 _FILE = "file:"
 
 
+Read = Callable[[Path, int], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What may be read: variables, and files relative to the config's folder.
 
     `opened` is given each file that was asked for, and `named` each variable, whether it is there
-    or not.
+    or not. `read` is given a path and how many bytes there may be.
     """
 
     environment: Mapping[str, str]
     folder: Path
     opened: list[Path] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
+    read: Read = read_anything
 
 
 def interpolated(document: Document, outside: Outside) -> Document:
@@ -130,8 +135,7 @@ def _bytes(name: str, outside: Outside) -> bytes:
     try:
         path = outside.folder / Path(name).expanduser()
         outside.opened.append(path)
-        with path.open("rb") as file:
-            return file.read(MAX_FILE + 1)
+        return outside.read(path, MAX_FILE)
     except FileNotFoundError:
         raise ValueError(f"names a file that does not exist: {name}") from None
     except OSError as error:

@@ -22,12 +22,13 @@ from tokenproxy.config.document import (
     problems,
     read_mapping,
 )
-from tokenproxy.config.interpolate import Outside, interpolated
+from tokenproxy.config.interpolate import Outside, Read, interpolated
 from tokenproxy.config.model import Config
 from tokenproxy.config.process import Process
 from tokenproxy.config.validate import validate
 from tokenproxy.config.yamlfile import read_yaml
 from tokenproxy.errors import ConfigError, Problem
+from tokenproxy.files import read_anything
 
 MAX_FILE = 4 << 20  # bytes; thousands of routes, read in a few seconds
 
@@ -71,13 +72,14 @@ def load_config(
     *,
     environment: Mapping[str, str],
     opened: list[Path] | None = None,
+    read: Read = read_anything,
 ) -> Loaded:
     """The config in a YAML file, or the same as a mapping.
 
     Relative paths are relative to the file's folder, or to the working directory for a mapping.
     `${…}` is replaced in a mapping's texts as it is in a file's: a value that is not to be
     looked at is wrapped in pydantic's `SecretStr`. `opened` is given the files that are named by
-    `${file:…}`, also where there are mistakes.
+    `${file:…}`, also where there are mistakes, and `read` reads these and the config itself.
 
     Raises:
         ConfigError: every mistake that it has, in the order of the file.
@@ -87,8 +89,8 @@ def load_config(
     else:
         file = Path(source)
         folder = file.absolute().parent
-    outside = Outside(environment, folder, [] if opened is None else opened)
-    document = interpolated(_document(source, file), outside)
+    outside = Outside(environment, folder, [] if opened is None else opened, read=read)
+    document = interpolated(_document(source, file, read), outside)
     loaded = _checked(document, file, folder)
     return replace(loaded, reads=tuple(outside.opened), variables=tuple(outside.named))
 
@@ -114,9 +116,9 @@ def read_document(file: Path) -> Document:
     return _document(file, file)
 
 
-def _document(source: Any, file: Path | None) -> Document:
+def _document(source: Any, file: Path | None, read: Read = read_anything) -> Document:
     try:
-        document = read_mapping(source) if file is None else read_yaml(_text(file))
+        document = read_mapping(source) if file is None else read_yaml(_text(file, read))
         return _rooted(document)
     except Unreadable as error:
         problem = Problem("", error.what, error.line, file)
@@ -154,8 +156,8 @@ def _rooted(document: Document) -> Document:
             )
 
 
-def _text(file: Path) -> str:
-    data = _bytes(file)
+def _text(file: Path, read: Read) -> str:
+    data = _bytes(file, read)
     if len(data) > MAX_FILE:
         raise Unreadable("is larger than 4 MiB: that is no config")
     try:
@@ -165,10 +167,9 @@ def _text(file: Path) -> str:
     raise Unreadable("is not UTF-8 text: save it as UTF-8", line)
 
 
-def _bytes(file: Path) -> bytes:
+def _bytes(file: Path, read: Read) -> bytes:
     try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_FILE + 1)
+        return read(file, MAX_FILE)
     except FileNotFoundError:
         what = "does not exist"
     except IsADirectoryError:

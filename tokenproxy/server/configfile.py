@@ -5,6 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from tokenproxy.config.load import Loaded, load_config
+from tokenproxy.files import read_regular
 from tokenproxy.tokens.namedfiles import contents, named_files
 from tokenproxy.tokens.watching import FolderWatch, folders_of, look
 
@@ -21,32 +22,38 @@ class ConfigFile:
         self._files: set[Path] = set()
         self._note([*loaded.reads, *named_files(loaded.config)])
         self._seen = self.looks()
-        self._inside = contents(loaded.config)
+        self._inside = self._inside_last = contents(loaded.config)
 
     def read(self) -> Loaded:
-        """Read it again; whether it is taken up is another matter. Raises ConfigError."""
+        """Read it again; whether it is taken up is another matter. Raises ConfigError.
+
+        What is in its certificates is noted before they are used: where they are replaced
+        meanwhile, they are no longer what is noted.
+        """
         self._seen = self.looks()
         opened: list[Path] = []
         try:
-            loaded = load_config(self.path, environment=self._environment, opened=opened)
+            loaded = load_config(
+                self.path, environment=self._environment, opened=opened, read=read_regular
+            )
         except BaseException:
             self._note([*self._files, *opened])
             raise
         self._note([*opened, *named_files(loaded.config)])
+        self._inside_last = contents(loaded.config)
         return loaded
 
     def _note(self, files: Iterable[Path]) -> None:
         self._files = {self.path.absolute(), *files}
 
     def is_another(self, loaded: Loaded) -> bool:
-        """Whether it says anything else than what is in force, or its certificates do."""
-        in_force = self.loaded.config, self._inside
-        return in_force != (loaded.config, contents(loaded.config))
+        """Whether what was read last says anything else than what is in force."""
+        return (self.loaded.config, self._inside) != (loaded.config, self._inside_last)
 
     def taken_up(self, loaded: Loaded) -> None:
         """That is in force now."""
         self.loaded = loaded
-        self._inside = contents(loaded.config)
+        self._inside = self._inside_last
 
     @property
     def has_changed(self) -> bool:

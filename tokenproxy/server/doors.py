@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenproxy.config.process import AnyListener
 from tokenproxy.server.listeners import Bound, Place, place_of
-from tokenproxy.tokens.namedfiles import contents
+from tokenproxy.tokens.namedfiles import Contents
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what others bind is compared here
 
@@ -32,23 +32,23 @@ class Door:
         return port == place[1] and (host == place[0] or host in EVERYWHERE)
 
 
-def doors(listeners: Sequence[tuple[AnyListener, Bound]]) -> list[Door]:
-    """One for each socket."""
+def doors(listeners: Sequence[tuple[AnyListener, Bound]], files: Contents) -> list[Door]:
+    """One for each socket; `files` are those that the listeners name."""
     return [
-        Door(place_of(one.getsockname()), *_terms(listener))
+        Door(place_of(one.getsockname()), *_terms(listener, files))
         for listener, bound in listeners
         for one in bound.sockets
     ]
 
 
-def _terms(listener: AnyListener) -> tuple[str, bytes | None]:
+def _terms(listener: AnyListener, files: Contents) -> tuple[str, bytes | None]:
     if isinstance(listener, str):
         return "http", None
     authority = listener.tls.client_ca
-    return "https", None if authority is None else _identity(authority, contents(listener))
+    return "https", None if authority is None else _identity(authority, files)
 
 
-def _identity(authority: Path, files: Any) -> bytes:
+def _identity(authority: Path, files: Contents) -> bytes:
     return bytes(authority) + (files.get(authority) or b"")
 
 

@@ -22,13 +22,13 @@ from tokenproxy.events import DescriptorsUsedUp
 from tokenproxy.proxy.wire.server import LAST_CALL, Wire
 from tokenproxy.runtime import Runtime
 from tokenproxy.server.descriptors import limit, make_room
-from tokenproxy.server.doors import doors, stays
+from tokenproxy.server.doors import Door, doors, stays
 from tokenproxy.server.entrances import PLAIN, Entrances, Factory, Speech
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.office import Office, Opening
 from tokenproxy.server.turns import Turns
 from tokenproxy.tasks import cancelled, done_within, spawn
-from tokenproxy.tokens.namedfiles import contents
+from tokenproxy.tokens.namedfiles import theirs
 
 NO_ROOM = (
     "callers wait, since nearly all of {} file descriptors are in use: raise their number with "
@@ -91,12 +91,16 @@ class Generation:
         """How each of its listeners speaks."""
         return [(bound, self._spoken(at)) for at, (_, bound) in enumerate(self.listeners)]
 
+    def doors(self) -> list[Door]:
+        """How callers come in at each of its sockets."""
+        return doors(self.listeners, self.runtime.files)
+
     def _spoken(self, at: int) -> Speech:
         listener, _ = self.listeners[at]
         if isinstance(listener, str):
             return Speech(PLAIN)
         patience = self.config.timeouts.request_head
-        files = tuple(sorted(contents(listener).items()))
+        files = tuple(sorted(theirs(listener, self.runtime.files).items()))
         terms = (listener.tls, files, patience)
         return Speech(terms, self.runtime.listener_tls[at], patience)
 
@@ -213,7 +217,7 @@ class Generations:
 
     def _replace(self, before: Generation, after: Generation) -> None:
         self._current = after
-        before.wire.hand_over(after.wire, stays(doors(before.listeners), doors(after.listeners)))
+        before.wire.hand_over(after.wire, stays(before.doors(), after.doors()))
         ends = self._clock.now().after(after.config.shutdown_grace)
         ending = spawn(self._end(before, ends), name="end a generation")
         self._ending[ending] = before

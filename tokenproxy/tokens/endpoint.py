@@ -22,9 +22,11 @@ from yarl import URL
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import ConfigError, Problem, SourceUnavailable
+from tokenproxy.files import read_regular
 from tokenproxy.settings.tls import Tls
 from tokenproxy.tokens.egress import ProxyFor
 from tokenproxy.tokens.lifetime import Asked
+from tokenproxy.tokens.namedfiles import MAX_FILE
 
 MAX_TOKEN_ANSWER = 1 << 20  # an answer is a few KB; a login page is not a token
 MAX_FORM_FIELDS = 100
@@ -181,12 +183,13 @@ def tls_context(settings: Tls, where: str = "tls") -> ssl.SSLContext | Literal[T
 def unreadable(path: Path) -> str | None:
     """Why a file cannot be read, or None where it can."""
     try:
-        with path.open("rb"):
-            return None
+        if len(read_regular(path, MAX_FILE)) > MAX_FILE:
+            return "it is larger than 16 MiB"
     except OSError as error:
         return error.strerror
     except ValueError:  # a NUL in it
         return "it cannot be a file's name"
+    return None
 
 
 def _trusting(settings: Tls, where: str) -> ssl.SSLContext:

@@ -36,7 +36,7 @@ from tokenproxy.tokens.build import build_source, build_stores
 from tokenproxy.tokens.fingerprint import config_label, record_key
 from tokenproxy.tokens.keeper import Keeper
 from tokenproxy.tokens.mistakes import Mistakes
-from tokenproxy.tokens.namedfiles import contents
+from tokenproxy.tokens.namedfiles import Contents, theirs
 from tokenproxy.tokens.shared import Shared
 from tokenproxy.tokens.store import StoreFactory
 from tokenproxy.tokens.stores.memory import MemoryStores
@@ -59,7 +59,7 @@ class _Terms:
     """All that a keeper was made by: where it is equal, so is the keeper."""
 
     settings: AnyCredential
-    files: Mapping[Path, bytes | None]
+    files: Contents
     environment: Mapping[str, str]
 
 
@@ -90,15 +90,22 @@ class Estate:
         self._stores: Shared[StoreFactory] | None = None
 
     async def build(
-        self, stack: AsyncExitStack, mistakes: Mistakes, before: "Estate | None"
+        self,
+        stack: AsyncExitStack,
+        mistakes: Mistakes,
+        before: "Estate | None",
+        files: Contents,
     ) -> None:
-        """Put all of it together, and start nothing; the stack gives it back."""
+        """Put all of it together, and start nothing; the stack gives it back.
+
+        `files` are those that the credentials name, as they are now.
+        """
         self.keepers, self._kept, self._new = {}, {}, []
         stores = self._build_stores(mistakes, before)
         self._stores = stores
         stack.push_async_callback(stores.release)
         for name, settings in self._credentials.items():
-            terms = self._terms(settings)
+            terms = self._terms(settings, files)
             kept = None if before is None else before.bequeath(name, terms, stores)
             if kept is None:
                 with mistakes.noted(f"credentials.{name}"):
@@ -124,9 +131,9 @@ class Estate:
             stores = build_stores(self._store, state_folder=self._around.state_folder)
         return Shared(stores, stores.close)
 
-    def _terms(self, settings: AnyCredential) -> _Terms:
+    def _terms(self, settings: AnyCredential, files: Contents) -> _Terms:
         runs = isinstance(settings, Command)
-        return _Terms(settings, contents(settings), self._around.environment if runs else {})
+        return _Terms(settings, theirs(settings, files), self._around.environment if runs else {})
 
     async def _new_keeper(
         self, name: str, terms: _Terms, stores: Shared[StoreFactory], mistakes: Mistakes

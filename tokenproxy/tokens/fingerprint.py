@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, SecretStr
 
+from tokenproxy.files import read_regular
 from tokenproxy.settings.command import Command
 from tokenproxy.settings.file import File
 from tokenproxy.settings.json_login import JsonLogin
@@ -45,7 +46,7 @@ def _referred(settings: AnyCredential) -> JsonValue:
     """What stands in a file that the settings name, and is sent as a secret of theirs."""
     path = settings.subject_token_file if isinstance(settings, OAuth2) else None
     try:
-        return None if path is None else path.read_bytes()[:MAX_FILE].hex()
+        return None if path is None else read_regular(path, MAX_FILE)[:MAX_FILE].hex()
     except OSError:
         return None
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tokenproxy.files import read_regular
 from tokenproxy.settings.tls import ListenerTls, Tls
+
+MAX_FILE = 16 << 20  # bytes; all authorities that browsers know are a quarter of one million
 
 
 def named_files(value: Any) -> Iterator[Path]:
@@ -29,13 +32,22 @@ def named_files(value: Any) -> Iterator[Path]:
             pass
 
 
-def contents(value: Any) -> Mapping[Path, bytes | None]:
-    """What is in them now, as digests; None where one cannot be read."""
-    return {path: _digest(path) for path in named_files(value)}
+Contents = Mapping[Path, bytes | None]
+"""What is in files, as digests; None where one cannot be read."""
+
+
+def contents(value: Any) -> Contents:
+    """What is in the files that are named in there now; it reads all of them."""
+    return {path: _digest(path) for path in set(named_files(value))}
+
+
+def theirs(value: Any, files: Contents) -> Contents:
+    """The part of `files` that is named in there."""
+    return {path: files.get(path) for path in named_files(value)}
 
 
 def _digest(path: Path) -> bytes | None:
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
+        return hashlib.sha256(read_regular(path, MAX_FILE)).digest()
+    except (OSError, ValueError):
         return None

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from tokenproxy.clock import Clock
 from tokenproxy.errors import SourceUnavailable
+from tokenproxy.files import read_regular
 from tokenproxy.secret import Secret
 from tokenproxy.settings.oauth2 import OAuth2
 from tokenproxy.tokens.oauth2 import grants
@@ -132,8 +133,7 @@ class OAuth2Source(Source):
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(MAX_TOKEN_FILE).decode("utf-8-sig").strip()
+    return read_regular(path, MAX_TOKEN_FILE)[:MAX_TOKEN_FILE].decode("utf-8-sig").strip()
 
 
 def _seed(settings: OAuth2) -> Seed | None:
