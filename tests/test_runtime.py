@@ -245,3 +245,35 @@ async def test_an_heir_that_cannot_be_put_together_leaves_all_as_it_was(
             async with made_by(broken, around, first):
                 pass
         assert (await first.keepers["shop"].get()).token.access.reveal() == "a"
+
+
+async def test_two_that_are_left_together_end_what_they_share(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.reply = FETCHED
+    around, config = world(tmp_path), {"credentials": {"shop": shop(upstream.url)}}
+    leave, before = asyncio.Event(), asyncio.all_tasks()
+    first = made_by(config, around)
+    held = [spawn(_hold(first, leave), name="first")]
+    await upstream.until(lambda: bool(upstream.requests))
+    second = made_by(config, around, first)
+    held.append(spawn(_hold(second, leave), name="second"))
+    await upstream.until(lambda: bool(second.keepers))
+    await second.keepers["shop"].get()
+
+    leave.set()
+    await asyncio.gather(*held)
+
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_heir_that_is_left_last_ends_what_it_has_inherited_though_never_started(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.reply = FETCHED
+    around, config = world(tmp_path), {"credentials": {"shop": shop(upstream.url)}}
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as later, made_by(config, around) as first:
+        await first.keepers["shop"].get()
+        await later.enter_async_context(made_by(config, around, first).built())
+    assert asyncio.all_tasks() == before

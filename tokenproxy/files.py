@@ -1,4 +1,4 @@
-"""Files that others write, read so that nobody makes us wait: no pipe, no device, and not for ever."""
+"""Files that others write, read so that nobody makes us wait: no pipe, no device, no end of it."""
 
 import errno
 import os

@@ -61,8 +61,12 @@ def test_a_unix_socket_whose_file_was_removed_is_bound_anew(
     path.unlink()
 
     for mark in ("2", "3"):
+
+        def is_in_force(mark: str = mark) -> bool:  # not of a crew that is about to leave
+            return mark_of(api, listen) == [mark]
+
         reload(program, marked(settings, mark))
-        until(lambda mark=mark: mark_of(api, listen) == [mark])  # a crew that leaves may come first
+        until(is_in_force)
         assert asked(path, target) == status
 
     assert (told(program, "reload_failed"), told(program, "internal_error")) == ([], [])

@@ -8,12 +8,12 @@
 | one that is gone                  | ends with the last request under the old config            |
 
 The same is what has equal settings and equal files behind them. All that is shared is closed
-by the last who uses it.
+by the last who uses it, and a keeper is ended by the last who leaves it.
 """
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -88,6 +88,7 @@ class Estate:
         self._kept: dict[str, _Kept] = {}
         self._new: list[Keeper] = []
         self._stores: Shared[StoreFactory] | None = None
+        self._ours_to_end: list[Keeper] | None = None  # once it has left
 
     async def build(
         self,
@@ -100,10 +101,11 @@ class Estate:
 
         `files` are those that the credentials name, as they are now.
         """
-        self.keepers, self._kept, self._new = {}, {}, []
+        self.keepers, self._kept, self._new, self._ours_to_end = {}, {}, [], None
         stores = self._build_stores(mistakes, before)
         self._stores = stores
         stack.push_async_callback(stores.release)
+        stack.push_async_callback(self._give_up)
         for name, settings in self._credentials.items():
             terms = self._terms(settings, files)
             kept = None if before is None else before.bequeath(name, terms, stores)
@@ -191,28 +193,43 @@ class Estate:
         is given up on, where it does not answer. None is left behind by one whose leaving is
         cancelled: then they get no grace.
         """
-        closing = spawn(self._close_all(grace), name="close keepers")
+        keepers = self._leave()
+        closing = spawn(_close_all(keepers, grace), name="close keepers")
         try:
             await done_within(closing, grace, self._around.clock.sleep)
         except asyncio.CancelledError:
             self._hurry()
             await cancelled(closing)
-            await self._close_all(0.0)
+            await _close_all(keepers, 0.0)
             raise
         self._hurry()
         await asyncio.wait({closing})
         closing.result()
 
     def _hurry(self) -> None:
-        if self._stores is not None and self._stores.is_ours:
+        if self._stores is not None and self._stores.is_left:
             self._stores.value.hurry()
 
-    async def _close_all(self, grace: float) -> None:
-        ours = [kept.keeper.value for kept in self._kept.values() if kept.keeper.is_ours]
-        closing = [keeper.close(grace) for keeper in ours]
-        for outcome in await asyncio.gather(*closing, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+    def _leave(self) -> list[Keeper]:
+        """Be one user less of all that is shared, once; the keepers that nobody else stays with."""
+        if self._ours_to_end is None:
+            if self._stores is not None:
+                self._stores.leave()
+            kept = self._kept.values()
+            self._ours_to_end = [each.keeper.value for each in kept if each.keeper.leave()]
+        return self._ours_to_end
+
+    async def _give_up(self) -> None:
+        """Leave what was put together and never closed."""
+        if self._ours_to_end is None:
+            await _close_all(self._leave(), 0.0)
+
+
+async def _close_all(keepers: Sequence[Keeper], grace: float) -> None:
+    closing = [keeper.close(grace) for keeper in keepers]
+    for outcome in await asyncio.gather(*closing, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
 
 
 def _tls(settings: AnyCredential) -> Tls:
