@@ -24,6 +24,10 @@ def state_folder() -> Path:
     return Path(platformdirs.user_state_dir("tokenproxy", appauthor=False))
 
 
+MOST_MICROSECONDS = (1 << 64) - 2  # sd_watchdog_enabled(3): one more stands for never
+MOST_DESCRIPTORS = (1 << 31) - 4  # sd_listen_fds(3): they are ints, and begin with 3
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What a service manager tells this process, and nobody that it starts."""
@@ -40,14 +44,22 @@ def take_service(process: int | None = None) -> Service:
     """
     told = {name: os.environ.pop(name, "") for name in _SERVICE}  # noqa: TID251 - the same place
     ours = str(os.getpid() if process is None else process)
-    microseconds = told["WATCHDOG_USEC"]
-    watches = microseconds.isdecimal() and told["WATCHDOG_PID"] in {"", ours}
-    passes = told["LISTEN_FDS"].isdecimal() and told["LISTEN_PID"] == ours
+    microseconds = _number(told["WATCHDOG_USEC"], MOST_MICROSECONDS)
+    watches = microseconds and told["WATCHDOG_PID"] in {"", ours}
+    passes = told["LISTEN_PID"] == ours
     return Service(
         notify_socket=told["NOTIFY_SOCKET"] or None,
-        watchdog=int(microseconds) / 1e6 if watches else None,
-        descriptors=int(told["LISTEN_FDS"]) if passes else 0,
+        watchdog=microseconds / 1e6 if watches else None,
+        descriptors=_number(told["LISTEN_FDS"], MOST_DESCRIPTORS) if passes else 0,
     )
+
+
+def _number(text: str, most: int) -> int:
+    """0 where it is none, or more than it may be."""
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(most)):
+        return 0
+    number = int(text)
+    return number if number <= most else 0
 
 
 _SERVICE = (

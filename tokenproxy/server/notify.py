@@ -11,6 +11,8 @@ from tokenproxy.tasks import cancelled, spawn
 
 ABSTRACT = "@"  # the first letter of a name that is no file's: a NUL for the kernel
 BEATS = 2  # in the time in which one is wanted
+LEAST = 0.001  # seconds between two of them, whatever is wanted
+MAX_STATUS = 1024  # bytes: it is one line for people, and a datagram has an end
 
 
 class Notifier:
@@ -22,7 +24,8 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """It serves, or serves by another config."""
-        self._say("READY=1", f"STATUS={status}")
+        shown = status.encode()[:MAX_STATUS].decode(errors="ignore")
+        self._say("READY=1", f"STATUS={shown}")
 
     def reloading(self) -> None:
         """It reads its config again; `ready` says when that is over."""
@@ -38,7 +41,7 @@ class Notifier:
         if self._watchdog is None:
             yield
             return
-        beating = spawn(self._beat(self._watchdog / BEATS), name="watchdog")
+        beating = spawn(self._beat(max(LEAST, self._watchdog / BEATS)), name="watchdog")
         try:
             yield
         finally:
