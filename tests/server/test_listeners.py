@@ -282,3 +282,15 @@ def test_a_changed_mode_is_the_file_s_from_then_on(tmp_path: Path) -> None:
         ours.adopt(ours.prepare([f"unix:{path}?mode=0660"]))
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert not path.exists()
+
+
+def test_an_address_beside_one_of_our_own_on_its_port_takes_a_restart() -> None:
+    with listening(["127.0.0.1:0"]) as ours:
+        port = ours.bound[0].sockets[0].getsockname()[1]
+        with pytest.raises(ListenError) as caught:
+            ours.prepare([f"0.0.0.0:{port}"])
+        assert str(caught.value) == (
+            f"cannot listen on 0.0.0.0:{port} (this program has that port by the config in force: "
+            "restart it for another address with the same port, or name another 'listen')"
+        )
+        assert connects(("127.0.0.1", port))

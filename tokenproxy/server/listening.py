@@ -7,15 +7,21 @@ with the last config that names it.
 """
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tokenproxy.config.process import AnyListener, address_of, split_unix
+from tokenproxy.config.process import AnyListener, address_of, split_address, split_unix
 from tokenproxy.errors import ListenError
 from tokenproxy.server.listeners import Bound, File, Place, bind, place_of, reason
 
 Passed = dict[Place, socket.socket]
+
+OURS = (
+    "cannot listen on {} (this program has that port by the config in force: restart it for "
+    "another address with the same port, or name another '{}')"
+)
 
 
 @contextlib.contextmanager
@@ -72,14 +78,31 @@ class Listeners:
             if known == address and not bound.is_gone:
                 del same[at]
                 return self._twin(bound, scheme, address)
-        made = bind(address, scheme, self._key, self._ready)
+        try:
+            made = bind(address, scheme, self._key, self._ready)
+        except ListenError as error:
+            if self._is_in_its_way(address, error):
+                raise ListenError(OURS.format(address, self._key)) from error
+            raise
         return replace(made, file=made.file or self._file_of(address))
 
+    def _is_in_its_way(self, address: str, error: ListenError) -> bool:
+        """Whether a socket of our own has the port: `0.0.0.0` cannot be had beside `127.0.0.1`."""
+        tcp, cause = split_address(address), error.__cause__
+        if tcp is None or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+            return False
+        ours = (place_of(one.getsockname()) for one in self._all())
+        return any(not isinstance(place, str) and place[1] == tcp[1] for place in ours)
+
     def _ready(self, place: Place) -> socket.socket | None:
-        for one in (*self._sockets(), *self._passed.values()):
+        for one in self._all():
             if place_of(one.getsockname()) == place:
                 return one.dup()
         return None
+
+    def _all(self) -> Iterator[socket.socket]:
+        yield from self._sockets()
+        yield from self._passed.values()
 
     def _sockets(self) -> Iterator[socket.socket]:
         """All that callers can reach; what was lost with its file is bound anew."""
