@@ -5,6 +5,8 @@ import signal
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -310,3 +312,49 @@ def test_admin_tells_of_the_config_in_force_and_moves_with_it(
     assert client.get(f"http://{admins[1]}/api/status").json()["config"]["reloads"] == 2
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://{admins[0]}/healthz", timeout=10)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_who_has_a_connection_to_admin_where_it_was_has_it_no_more(
+    proxy: ProxyFactory, issuer: Issuer, api: Api, workers: int
+) -> None:
+    admins = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
+    settings = config(issuer, api, workers=workers, listen=f"127.0.0.1:{free_port()}")
+    program = proxy({**settings, "admin": admins[0]})
+    until(lambda: _answers(f"http://{admins[0]}/healthz"))
+    connection = HTTPConnection(admins[0], timeout=10)
+    with closing(connection):
+        assert _asked(connection, "/healthz") == 200
+        kept = connection.sock
+
+        reload(program, {**settings, "admin": admins[0], "max_connections": 77})
+        assert _asked(connection, "/healthz") == 200
+        assert connection.sock is kept
+
+        reload(program, {**settings, "admin": admins[1]})
+        assert kept.recv(1) == b""
+    assert _answers(f"http://{admins[1]}/healthz")
+
+
+def _asked(connection: HTTPConnection, path: str) -> int:
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_admin_stays_until_a_restart_where_the_config_has_none_any_more(
+    proxy: ProxyFactory, issuer: Issuer, api: Api, workers: int
+) -> None:
+    admin = f"127.0.0.1:{free_port()}"
+    settings = config(issuer, api, workers=workers, listen=f"127.0.0.1:{free_port()}")
+    program = proxy({**settings, "admin": admin})
+
+    reload(program, {**settings, "admin": None})
+    assert told(program, "reloaded")[0]["needs_restart"] == "admin"
+    assert _answers(f"http://{admin}/healthz")
+
+    reload(program, {**settings, "admin": admin, "max_connections": 77})
+    assert "needs_restart" not in told(program, "reloaded")[1]
+    assert _answers(f"http://{admin}/healthz")

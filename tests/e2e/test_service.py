@@ -165,3 +165,22 @@ def test_a_socket_that_no_address_names_is_an_error(tmp_path: Path, api: Api) ->
     assert process.returncode == WRONG
     assert told.startswith("error: the service manager passed a socket on 127.0.0.1:")
     assert "which the config does not name" in told
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_socket_that_is_passed_cannot_be_left_out_by_a_reload(
+    tmp_path: Path, api: Api, workers: int
+) -> None:
+    """Callers would wait there for ever: the service manager goes on listening."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        settings = {"listen": address, "workers": workers, "routes": [{"upstream": api.url}]}
+        with activated(tmp_path, listener, settings) as process:
+            assert process.stdout.readline() == f"listening on http://{address}\n"
+            written(tmp_path, {**settings, "listen": "127.0.0.1:0"})
+            while "reload_failed" not in (line := process.stderr.readline()):
+                assert line
+            assert f"passed a socket on {address}, which the config does not name" in line
+            assert requests.get(f"http://{address}/items/", timeout=30).status_code == 401
+            process.terminate()
+            assert process.wait(30) == 0

@@ -65,6 +65,13 @@ class AdminServer:
         self.timeouts = timeouts
         self._guards.clear()
 
+    def part(self, may_stay: Callable[[asyncio.Transport], bool]) -> None:
+        """Take no more requests from connections that may not stay; what is asked is answered."""
+        for connection in self._server.connections:
+            transport = connection.transport
+            if transport is not None and not may_stay(transport):
+                _end(connection)
+
     async def close(self, seconds: float) -> None:
         """End all connections; what is being answered has so many seconds."""
         self._server.pre_shutdown()
@@ -122,6 +129,15 @@ class AdminServer:
             guard = AdminGuard(Listener(_addresses(sockname)), self._allowed_hosts)
             self._guards[sockname] = guard
         return guard
+
+
+def _end(connection: web.RequestHandler) -> None:
+    """Close it, or have it closed with the answer that is under way."""
+    waits = connection._waiter  # noqa: SLF001 - aiohttp tells of it in no other way
+    if waits is not None and not waits.done():
+        connection.force_close()
+    else:
+        connection.close()
 
 
 def refused(denied: Denied, allow: str) -> web.Response:

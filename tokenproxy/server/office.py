@@ -30,6 +30,7 @@ from tokenproxy.events import Event, Observe, RequestServed, to_all
 from tokenproxy.load import Load
 from tokenproxy.runtime import Runtime, World
 from tokenproxy.server.descriptors import for_admin
+from tokenproxy.server.doors import Door, doors, stays
 from tokenproxy.server.entrances import Entrances, Prepared, Speech
 from tokenproxy.server.listeners import Bound
 from tokenproxy.server.listening import Listeners, Passed
@@ -86,7 +87,7 @@ class Office:
         state: ConfigState | None = None,
         passed: Passed | None = None,
     ) -> None:
-        self._is_wanted = config.admin is not None
+        self._admin = config.admin
         self._clock = world.clock
         self._staff = staff or Alone(world.load)
         self._figures = Figures()
@@ -99,7 +100,7 @@ class Office:
         self._opened: Desk | None = None
         self._announced: set[str] = set()
         observe = to_all(world.observe, self._note)
-        self.world = replace(world, observe=observe) if self._is_wanted else world
+        self.world = world if config.admin is None else replace(world, observe=observe)
 
     def _note(self, event: Event) -> None:
         self._figures(event)
@@ -128,13 +129,17 @@ class Office:
         Raises:
             ListenError: the address cannot be had.
         """
-        is_there = self._is_wanted and config.admin is not None
-        bound = self._listeners.prepare([config.admin] if is_there and config.admin else [])
+        bound = self._listeners.prepare(self._address(config))
         try:
             return Opening(bound, self._entrances.prepare([(one, Speech()) for one in bound]))
         except ListenError:
             self._listeners.discard(bound)
             raise
+
+    def _address(self, config: Config) -> list[str]:
+        """Where it is with that config: to have none, or one after all, takes a restart."""
+        admin = config.admin or self._admin
+        return [] if self._admin is None or admin is None else [admin]
 
     def discard(self, prepared: Opening) -> None:
         """Leave all as it is."""
@@ -143,15 +148,18 @@ class Office:
 
     def adopt(self, prepared: Opening, config: Config, runtime: Runtime) -> None:
         """Tell of that config from now on, and answer what is asked; nothing of it can fail."""
+        before, after = _doors(self._listeners.bound), _doors(prepared.bound)
         self._listeners.adopt(prepared.bound)
-        if not self._is_wanted:
+        if self._admin is None:
             return
+        self._admin = config.admin or self._admin
         served = _served(config, runtime)
         if self._opened is None:
             parts = self._gathered(served)
             self._opened = Desk(parts, config, self.world.observe)
         else:
             self._opened.change(served, config)
+            self._opened.server.part(stays(before, after))
         self._entrances.adopt(prepared.entrances)
 
     def announce(self, announce: Callable[[str], None]) -> None:
@@ -220,6 +228,10 @@ class Desk:
         await self.server.close(LAST_ANSWERS)
         await self.parts.sign_ins.close()
         await cancelled(self._looking)
+
+
+def _doors(bound: list[Bound]) -> list[Door]:
+    return doors([(one.url, one) for one in bound], {})
 
 
 def _served(config: Config, runtime: Runtime) -> Served:

@@ -26,7 +26,7 @@ from tokenproxy.server.listening import Passed
 from tokenproxy.server.log import EventLog, ForeignLog
 from tokenproxy.server.notify import Notifier
 from tokenproxy.server.reload import Reloading, status
-from tokenproxy.server.serve import Announce, serve
+from tokenproxy.server.serve import Announce, Change, Changes, serve
 from tokenproxy.server.share import number
 from tokenproxy.server.supervisor import supervise
 from tokenproxy.tasks import unless
@@ -91,7 +91,8 @@ class Program:
         if self._workers > 1:
             work = partial(supervise, self._config, self._world, announced)
         async with self._notifier.beating(), reloading:
-            served = work(signals.stop, changes=reloading, state=reloading.state, passed=passed)
+            changes = _checked(reloading, passed)
+            served = work(signals.stop, changes=changes, state=reloading.state, passed=passed)
             await unless(served, signals.end)
 
     def _reloading(self, asked: asyncio.Event) -> Reloading:
@@ -115,6 +116,19 @@ class Program:
         if (self._config.admin is None) != (config.admin is None):
             needing.append("admin")
         return ", ".join(needing) or None
+
+
+def _checked(changes: Changes, passed: Passed) -> Changes:
+    """The same, but that no config leaves callers waiting at a socket that was passed."""
+
+    async def checked(change: Change) -> None:
+        async def change_checked(config: Config) -> None:
+            check_wanted(passed, config)
+            await change(config)
+
+        await changes(change_checked)
+
+    return checked
 
 
 class Signals:
