@@ -162,8 +162,12 @@ async def test_nothing_outlives_one_whose_leaving_is_cancelled(
     assert asyncio.all_tasks() == before
 
 
-async def _hold(runtime: Runtime, leave: asyncio.Event) -> None:
+async def _hold(
+    runtime: Runtime, leave: asyncio.Event, entered: asyncio.Event | None = None
+) -> None:
     async with runtime:
+        if entered is not None:
+            entered.set()
         await leave.wait()
 
 
@@ -256,9 +260,9 @@ async def test_two_that_are_left_together_end_what_they_share(
     first = made_by(config, around)
     held = [spawn(_hold(first, leave), name="first")]
     await upstream.until(lambda: bool(upstream.requests))
-    second = made_by(config, around, first)
-    held.append(spawn(_hold(second, leave), name="second"))
-    await upstream.until(lambda: bool(second.keepers))
+    second, entered = made_by(config, around, first), asyncio.Event()
+    held.append(spawn(_hold(second, leave, entered), name="second"))
+    await entered.wait()
     await second.keepers["shop"].get()
 
     leave.set()
