@@ -273,14 +273,14 @@ async def _pids(tmp_path: Path) -> list[int]:
 
 async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     program = _family(tmp_path)
-    source = _source(sys.executable, "-S", "-c", program, refresh={"timeout": "300ms"})
+    source = _source(sys.executable, "-S", "-c", program, refresh={"timeout": "1500ms"})
     assert (await _failure(source)).endswith("did not end in time")
     await _all_end(*await _pids(tmp_path))
 
 
 async def test_a_child_that_left_the_group_holds_nobody_up(tmp_path: Path) -> None:
     program = _family(tmp_path, escapes=True)
-    source = _source(sys.executable, "-S", "-c", program, refresh={"timeout": "300ms"})
+    source = _source(sys.executable, "-S", "-c", program, refresh={"timeout": "1500ms"})
     assert (await _failure(source)).endswith("did not end in time")
     command, child = await _pids(tmp_path)
     await _all_end(command)
