@@ -1,9 +1,11 @@
+import hashlib
 from textwrap import dedent
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
+HALLO = hashlib.sha256(b"hallo").hexdigest()
 QUIET = ["-p", "no:cacheprovider", "-q", "-rs"]
 STRICT = ["-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function"]
 
@@ -130,6 +132,14 @@ def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) 
             ],
         ),
         (
+            "request: {method: POST, path: /echo, body: hello}\n    expect: {api: {body: hallo}}",
+            [f"a.scenario.yaml:4: steps.0.expect.api.body: expected 5 bytes (sha256 {HALLO}), "],
+        ),
+        (
+            "advance: 1s\n    expect: {api: {body: hello}}",
+            ["a.scenario.yaml:4: steps.0.expect.api: no request reached the API"],
+        ),
+        (
             "advance: 1s\n    expect: {api: {authorized: true}, credentials: {shop: fresh}}",
             [
                 "a.scenario.yaml:4: steps.0.expect.credentials.shop: expected fresh, got empty",
@@ -150,6 +160,21 @@ def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) 
             [
                 "a.scenario.yaml:6: steps.0.parallel.expect.status: expected 201, got 200",
                 "a.scenario.yaml:6: steps.0.parallel.expect.issuer.logins: expected 2, got 1",
+            ],
+        ),
+        (
+            "parallel: {times: 2, request: GET /items/}\n    expect: {status: 201, renewals: 99}",
+            [
+                "a.scenario.yaml:4: steps.0.expect.status: expected 201, got 200",
+                "a.scenario.yaml:4: steps.0.expect.renewals: expected 99, got 1",
+            ],
+        ),
+        (
+            "parallel: {times: 2, request: GET /items/, expect: {renewals: 2}}\n"
+            "    expect: {status: 201}",
+            [
+                "a.scenario.yaml:3: steps.0.parallel.expect.renewals: expected 2, got 1",
+                "a.scenario.yaml:4: steps.0.expect.status: expected 201, got 200",
             ],
         ),
         (
@@ -240,6 +265,7 @@ def test_the_option_goes_before_its_own_config_and_the_ini_does_not(
         ("{api: {rejects_all: true}}", "api"),
         ("{request: GET /, expect: {issuer: {logins: 1}}}", "issuer"),
         ("{request: GET /, expect: {api: {requests: 1}}}", "api"),
+        ("{parallel: {times: 1, request: GET /}, expect: {api: {requests: 1}}}", "api"),
     ],
 )
 def test_one_that_needs_a_double_is_skipped_where_it_is_pointed_elsewhere(
@@ -280,7 +306,11 @@ def test_the_api_wants_its_token_where_the_scenario_says(
       answers: {{PUT /x: {{status: 202, headers: {{X-A: b}}, body: done}}}}
     steps:
       - request: {{method: PUT, path: /x, body: hello}}
-        expect: {{status: 202, headers: {{X-A: b}}, body: done, api: {{authorized: true}}}}
+        expect:
+          status: 202
+          headers: {{X-A: b}}
+          body: done
+          api: {{authorized: true, body: hello}}
       - api: {{down: true, rejects_early: true}}
       - request: GET /items/
         expect: {{status: 502, json: {{$subset: {{code: upstream_unreachable}}}}}}

@@ -64,7 +64,7 @@ class SeenByIssuer(Settings):
 
 
 class SeenByApi(Settings):
-    """What the API got during a step; `authorized` and `headers` are of the last request."""
+    """What the API got during a step; all but `requests` is of the last request."""
 
     requests: Count | None = None
     authorized: bool | None = None
@@ -113,9 +113,10 @@ class Parallel(Settings):
 
 
 class ParallelStep(Step):
-    """Many requests and their answers."""
+    """Many requests and their answers; `expect` may stand inside `parallel`, beside it, or both."""
 
     parallel: Parallel
+    expect: ExpectAnswer = ExpectAnswer()
 
 
 class AdvanceStep(Step):
