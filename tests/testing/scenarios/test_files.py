@@ -50,6 +50,48 @@ def test_it_can_be_chosen_by_its_name(pytester: pytest.Pytester) -> None:
             "name: x\nissuer: {type: saml}\nsteps: [{advance: 1s}]\n",
             ["a.scenario.yaml:2: issuer.type: must be one of simplejwt, oauth2"],
         ),
+        (
+            "name: x\nsteps:\n  - 7\n  - GET /\n",
+            [
+                "a.scenario.yaml:3: steps.0: must be a mapping ('key: value' lines), not a number",
+                "a.scenario.yaml:4: steps.1: must be a mapping ('key: value' lines), not text",
+            ],
+        ),
+        (
+            "name: x\nissuer: 5\napi: 5\nsteps: [{advance: 1s}]\n",
+            [
+                "a.scenario.yaml:2: issuer: must be a mapping ('key: value' lines), not a number",
+                "a.scenario.yaml:3: api: must be a mapping ('key: value' lines), not a number",
+            ],
+        ),
+        (
+            "name: x\nsteps:\n  - request: GET /\n    expect:\n      body: {$regex: '('}\n"
+            "      json: [{a: {$subset: {b: {$regex: 'x{99999999999}'}}}}]\n"
+            "      headers: {X-A: {$regex: '*'}}\n",
+            [
+                "a.scenario.yaml:5: steps.0.expect.body: has a '$regex' that is no pattern: miss",
+                "a.scenario.yaml:6: steps.0.expect.json: has a '$regex' that is no pattern: the ",
+                "a.scenario.yaml:7: steps.0.expect.headers.X-A: has a '$regex' that is no pattern",
+            ],
+        ),
+        (
+            'name: x\nsteps:\n  - request: {method: "G ET", path: "/a\\nb"}\n',
+            [
+                "a.scenario.yaml:3: steps.0.request.method: must be a method such as GET",
+                "a.scenario.yaml:3: steps.0.request.path: holds a control character",
+            ],
+        ),
+        (
+            'name: x\nsteps:\n  - request: {path: /, headers: {X-A: "x\\ny", "X B": z}}\n',
+            [
+                "a.scenario.yaml:3: steps.0.request.headers.X-A: holds a line break or control",
+                'a.scenario.yaml:3: steps.0.request.headers."X…": is no name: use letters',
+            ],
+        ),
+        (
+            'name: x\napi: {answers: {GET /: {headers: {X-A: "x\\ny"}}}}\nsteps: [{advance: 1s}]\n',
+            ['a.scenario.yaml:2: api.answers."GET…".headers.X-A: holds a line break or control'],
+        ),
         ("- name: x\n", ["a.scenario.yaml: is a list: it must begin with a key such as"]),
         ("", ["a.scenario.yaml: is empty: a scenario has a 'name' and 'steps'"]),
         ("name: x\nsteps: []\n", ["a.scenario.yaml:2: steps: must not be empty"]),
@@ -241,6 +283,18 @@ NOBODY = SHOP % ("http://127.0.0.1:9", "http://127.0.0.1:9")
 def test_a_config_of_its_own_is_found_beside_it(pytester: pytest.Pytester) -> None:
     (pytester.path / "own.yaml").write_text(DOUBLES)
     text = "name: x\nconfig: own.yaml\nsteps: [{request: GET /items/, expect: {status: 200}}]\n"
+    play(pytester, text).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("name", ["issuer", "api"])
+def test_a_double_that_runs_can_be_told_to(pytester: pytest.Pytester, name: str) -> None:
+    text = f"""
+    name: x
+    steps:
+      - {name}: {{down: false}}
+      - request: GET /items/
+        expect: {{status: 200}}
+    """
     play(pytester, text).assert_outcomes(passed=1)
 
 
