@@ -127,6 +127,12 @@ def test_every_mistake_is_told_with_its_line(
     ] == mistakes
 
 
+def test_a_file_that_is_too_large_is_not_read(pytester: pytest.Pytester) -> None:
+    result = play(pytester, "name: [\n" + "#" * (1 << 20))
+    result.assert_outcomes(errors=1)
+    assert told(result) == ["a.scenario.yaml: is larger than 1 MiB: that is no scenario"]
+
+
 def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) -> None:
     result = play(pytester, "name: x\nsteps:\n  - issuer: {fail_next: {with: too_mny}}\n")
     [line] = told(result)
@@ -283,6 +289,22 @@ NOBODY = SHOP % ("http://127.0.0.1:9", "http://127.0.0.1:9")
 def test_a_config_of_its_own_is_found_beside_it(pytester: pytest.Pytester) -> None:
     (pytester.path / "own.yaml").write_text(DOUBLES)
     text = "name: x\nconfig: own.yaml\nsteps: [{request: GET /items/, expect: {status: 200}}]\n"
+    play(pytester, text).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(("sent", "written"), [("5", "5"), ("0.5", "0.5"), ("true", "true")])
+def test_a_header_may_be_expected_as_a_number_or_true_or_false(
+    pytester: pytest.Pytester, sent: str, written: str
+) -> None:
+    text = f"""
+    name: x
+    api: {{answers: {{GET /x: {{headers: {{X-A: "{sent}"}}, body: "0123456789"}}}}}}
+    steps:
+      - request: {{path: /x, headers: {{X-B: "{sent}"}}}}
+        expect:
+          headers: {{X-A: {written}, Content-Length: 10}}
+          api: {{headers: {{X-B: {written}}}}}
+    """
     play(pytester, text).assert_outcomes(passed=1)
 
 

@@ -112,11 +112,19 @@ def _fields(
     where: Where, expected: Mapping[str, Any], got: Mapping[str, str]
 ) -> Iterator[Mismatch]:
     """Header fields; null stands for one that must not be there."""
-    for name, wanted in expected.items():
+    for name, written in expected.items():
+        wanted = _as_text(written)
         if wanted is None and name in got:
             yield Mismatch((*where, name), _instead("no such field", got[name]))
         if wanted is not None and difference(wanted, got.get(name)):
             yield Mismatch((*where, name), _instead(wanted, got.get(name, "no such field")))
+
+
+def _as_text(value: Any) -> Any:
+    """`5` and `true` as a header would have them."""
+    if isinstance(value, bool):
+        return _word(value)
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _compared(where: Where, expected: Any, got: Any) -> Iterator[Mismatch]:

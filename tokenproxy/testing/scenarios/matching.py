@@ -48,7 +48,7 @@ def with_patterns(expected: Any) -> Any:
     """The same, once all patterns in it are known to be some. Raises ValueError."""
     match expected:
         case {"$regex": str(pattern)} if len(expected) == 1:
-            _compiled(pattern)
+            _check_pattern(pattern)
         case dict() | list():
             for each in expected.values() if isinstance(expected, dict) else expected:
                 with_patterns(each)
@@ -57,9 +57,9 @@ def with_patterns(expected: Any) -> Any:
     return expected
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _check_pattern(pattern: str) -> None:
     try:
-        return re.compile(pattern)
+        re.compile(pattern)
     except (re.error, OverflowError) as error:
         raise ValueError(f"has a '$regex' that is no pattern: {error}") from error
 
