@@ -226,6 +226,11 @@ def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) 
             ],
         ),
         (
+            "request: {method: POST, path: /echo, body: x, headers: {Content-Length: x}}\n"
+            "    expect: {status: 200}",
+            ["a.scenario.yaml:4: steps.0.expect: no answer came (cannot be sent: "],
+        ),
+        (
             "request: {path: /items/, as: shp}",
             ["a.scenario.yaml:3: steps.0.request: the config has no route 'shp': it has shop"],
         ),
