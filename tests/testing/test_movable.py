@@ -1,4 +1,5 @@
 import asyncio
+import math
 from typing import Self
 
 import pytest
@@ -21,6 +22,14 @@ def test_time_goes_on_by_itself_and_can_be_put_forward() -> None:
 def test_time_cannot_be_put_back() -> None:
     with pytest.raises(ValueError, match="time cannot go back by 5 seconds"):
         MovableClock().advance(-5)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf])
+def test_time_goes_on_by_a_finite_number_only(seconds: float) -> None:
+    clock = MovableClock()
+    with pytest.raises(ValueError, match="name a finite number"):
+        clock.advance(seconds)
+    assert repr(clock) == "MovableClock(ahead=0.0)"
 
 
 async def test_who_sleeps_is_woken_when_the_clock_has_been_put_that_far() -> None:

@@ -179,6 +179,21 @@ def test_a_failure_shows_what_the_proxy_has_told(pytester: pytest.Pytester) -> N
     result.stdout.fnmatch_lines(["*- tokenproxy -*", "TokenRenewed(*", "RequestServed(*"])
 
 
+@pytest.mark.parametrize(
+    "other", ["unittest.mock.MagicMock()", "unittest.mock.MagicMock(spec=Proxy)", "Other()", "None"]
+)
+def test_a_fixture_of_that_name_may_be_the_projects_own(
+    pytester: pytest.Pytester, other: str
+) -> None:
+    pytester.makepyfile(
+        "import pytest, unittest.mock\nfrom tokenproxy.testing import Proxy\n"
+        "class Other:\n def told(self):\n  raise ValueError\n"
+        f"@pytest.fixture\ndef tokenproxy():\n return {other}\n"
+        "def test_a(tokenproxy):\n assert 0\ndef test_b():\n pass"
+    )
+    run(pytester).assert_outcomes(failed=1, passed=1)
+
+
 def test_a_session_can_share_one_proxy(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ntokenproxy_scope = session")
     asked = f"(tokenproxy):\n {GET}\n assert tokenproxy.renewals('shop') == 1"
@@ -186,10 +201,49 @@ def test_a_session_can_share_one_proxy(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=2)
 
 
-def test_a_marker_needs_fixtures_that_are_the_tests_own(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\ntokenproxy_scope = session")
-    marker = "@pytest.mark.tokenproxy_issuer(rotate=False)"
-    pytester.makepyfile(f"import pytest\n{marker}\ndef test_it(tokenproxy): ...")
+MARK = "pytest.mark.tokenproxy_issuer(rotate=False)"
+MARKED_TEST = f"@{MARK}\ndef test_it(issuer):\n assert not issuer.rotate"
+MARKED_CLASS = f"@{MARK}\nclass TestIt:\n def test_it(self, issuer):\n  assert not issuer.rotate"
+IN_CLASS = f"class TestIt:\n @{MARK}\n def test_it(self, issuer): ..."
+MARKED_MODULE = f"pytestmark = {MARK}\ndef test_it(issuer):\n assert not issuer.rotate"
+
+
+@pytest.mark.parametrize(
+    ("scope", "module"),
+    [
+        ("function", MARKED_CLASS),
+        ("function", MARKED_MODULE),
+        ("class", MARKED_TEST),
+        ("class", MARKED_CLASS),
+        ("class", MARKED_MODULE),
+        ("module", MARKED_MODULE),
+    ],
+)
+def test_a_marker_on_what_the_fixtures_are_made_for_is_heard(
+    pytester: pytest.Pytester, scope: str, module: str
+) -> None:
+    pytester.makeini(f"[pytest]\ntokenproxy_scope = {scope}")
+    pytester.makepyfile(f"import pytest\n{module}")
+    run(pytester).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("scope", "module"),
+    [
+        ("class", IN_CLASS),
+        ("module", MARKED_TEST),
+        ("module", MARKED_CLASS),
+        ("package", MARKED_MODULE),
+        ("session", MARKED_TEST),
+        ("session", MARKED_CLASS),
+        ("session", MARKED_MODULE),
+    ],
+)
+def test_a_marker_on_less_than_the_fixtures_are_made_for_is_an_error(
+    pytester: pytest.Pytester, scope: str, module: str
+) -> None:
+    pytester.makeini(f"[pytest]\ntokenproxy_scope = {scope}")
+    pytester.makepyfile(f"import pytest\n{module}")
     result = run(pytester)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(

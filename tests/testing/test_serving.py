@@ -120,6 +120,7 @@ def test_a_double_can_go_down_and_come_back_with_its_state() -> None:
         with pytest.raises(requests.ConnectionError):
             requests.post(url, json=LOGIN, timeout=5)
         issuer.come_back()
+        issuer.come_back()
         assert requests.post(url, json=LOGIN, timeout=5).status_code == 200
         assert issuer.logins == 1
 

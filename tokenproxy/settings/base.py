@@ -24,6 +24,8 @@ from yarl import URL
 
 from tokenproxy.units import parse_duration, parse_size
 
+TCHARS = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2, token: a field or a method
+
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _NAME = r"[A-Za-z0-9_-]{1,63}"  # RFC 1035 2.3.4; with '_', which some networks have
 _HOST = re.compile(rf"{_NAME}(\.{_NAME})*\.?")
@@ -178,13 +180,7 @@ Whole = Annotated[int, BeforeValidator(_number)]
 Positive = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_number)]
 HeaderText = Annotated[SecretStr, AfterValidator(_is_field_value)]
-HeaderName = Annotated[
-    str,
-    Shaped(
-        r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",  # RFC 9110 5.6.2, token
-        "is no name: use letters, digits, '-' and '_'",
-    ),
-]
+HeaderName = Annotated[str, Shaped(TCHARS, "is no name: use letters, digits, '-' and '_'")]
 FieldPath = Annotated[
     str, Shaped(r"[^.]+(\.[^.]+)*", "must be names with dots between them, as in data.accessToken")
 ]

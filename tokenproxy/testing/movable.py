@@ -8,6 +8,7 @@ time-outs end with nobody's help. Doubles and a proxy in threads of their own ca
 """
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -47,8 +48,10 @@ class MovableClock(SystemClock):
         """Let `seconds` pass at once, and let those who sleep no longer begin; from any thread.
 
         Raises:
-            ValueError: `seconds` is negative.
+            ValueError: `seconds` is negative, or not finite.
         """
+        if not math.isfinite(seconds):
+            raise ValueError(f"time cannot go on by {seconds} seconds: name a finite number")
         if seconds < 0:
             raise ValueError(f"time cannot go back by {-seconds} seconds")
         with self._lock:

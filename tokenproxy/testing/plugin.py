@@ -4,6 +4,7 @@ Each fixture serves in a thread of its own, so that sync and async tests alike u
 Nothing but this module is imported before a fixture is used or a scenario file is found.
 """
 
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -68,22 +69,39 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that failed shows what its proxy has told."""
     report = yield
-    told = getattr(_fixtures(item).get("tokenproxy"), "told", None)
-    if report.failed and call.when == "call" and told is not None:
-        report.sections.append(("tokenproxy", told()))
+    proxy = _proxy(item)
+    if report.failed and call.when == "call" and proxy is not None:
+        report.sections.append(("tokenproxy", proxy.told()))
     return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A marker says nothing to fixtures that were made for many tests."""
+    """A marker says nothing to fixtures that were made for more than what it is on."""
     known = {marker.partition("(")[0] for marker in MARKERS}
-    marked = [marker.name for marker in item.own_markers if marker.name in known]
-    if marked and item.config.getini("tokenproxy_scope") != SCOPES[0]:
-        _failed(f"the marker {marked[0]} needs 'tokenproxy_scope = function'")
+    heard = _owner(item).listchain()
+    for node, marker in item.iter_markers_with_node():
+        if marker.name in known and node not in heard:
+            _failed(f"the marker {marker.name} needs 'tokenproxy_scope = function'")
 
 
-def _fixtures(item: pytest.Item) -> Mapping[str, object]:
-    return getattr(item, "funcargs", {})
+def _owner(item: pytest.Item) -> pytest.Item | pytest.Collector:
+    """What the fixtures of a test are made for, as pytest has it for a plugin's."""
+    match item.config.getini("tokenproxy_scope"):
+        case "function":
+            return item
+        case "class":
+            return item.getparent(pytest.Class) or item
+        case "module":
+            return item.getparent(pytest.Module) or item
+        case _:
+            return item.session
+
+
+def _proxy(item: pytest.Item) -> "Proxy | None":
+    """The one that a test has used; a project's own fixture of that name is none of ours."""
+    found = getattr(item, "funcargs", {}).get("tokenproxy")
+    ours = getattr(sys.modules.get("tokenproxy.testing.proxy"), "Proxy", ())
+    return cast("Proxy", found) if issubclass(type(found), ours) else None
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> "Scope":

@@ -48,6 +48,7 @@ class Served(ABC):
     def __init__(self, *, port: int = 0) -> None:
         self._port = port
         self._url: str | None = None
+        self._serves = False
         self._running = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,18 +73,24 @@ class Served(ABC):
         self._url = await self._running.enter_async_context(serving)
         self._port = urlsplit(self._url).port or 0
         self._loop = asyncio.get_running_loop()
+        self._serves = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._serves = False
         await self._running.aclose()
 
     def go_down(self) -> None:
         """Refuse connections, with no state lost; for one that is `running`, from other threads."""
-        self._do(self._running.aclose())
+        self._do(self.__aexit__())
 
     def come_back(self) -> None:
-        """Serve again after `go_down`, at the same URL."""
-        self._do(self.__aenter__())
+        """Serve again after `go_down`, at the same URL; one that serves goes on."""
+        self._do(self._again())
+
+    async def _again(self) -> None:
+        if not self._serves:
+            await self.__aenter__()
 
     def _do(self, work: Coroutine[Any, Any, object]) -> None:
         if self._loop is None or not self._loop.is_running():

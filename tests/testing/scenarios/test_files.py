@@ -1,9 +1,11 @@
+import hashlib
 from textwrap import dedent
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
+HALLO = hashlib.sha256(b"hallo").hexdigest()
 QUIET = ["-p", "no:cacheprovider", "-q", "-rs"]
 STRICT = ["-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function"]
 
@@ -48,6 +50,48 @@ def test_it_can_be_chosen_by_its_name(pytester: pytest.Pytester) -> None:
             "name: x\nissuer: {type: saml}\nsteps: [{advance: 1s}]\n",
             ["a.scenario.yaml:2: issuer.type: must be one of simplejwt, oauth2"],
         ),
+        (
+            "name: x\nsteps:\n  - 7\n  - GET /\n",
+            [
+                "a.scenario.yaml:3: steps.0: must be a mapping ('key: value' lines), not a number",
+                "a.scenario.yaml:4: steps.1: must be a mapping ('key: value' lines), not text",
+            ],
+        ),
+        (
+            "name: x\nissuer: 5\napi: 5\nsteps: [{advance: 1s}]\n",
+            [
+                "a.scenario.yaml:2: issuer: must be a mapping ('key: value' lines), not a number",
+                "a.scenario.yaml:3: api: must be a mapping ('key: value' lines), not a number",
+            ],
+        ),
+        (
+            "name: x\nsteps:\n  - request: GET /\n    expect:\n      body: {$regex: '('}\n"
+            "      json: [{a: {$subset: {b: {$regex: 'x{99999999999}'}}}}]\n"
+            "      headers: {X-A: {$regex: '*'}}\n",
+            [
+                "a.scenario.yaml:5: steps.0.expect.body: has a '$regex' that is no pattern: miss",
+                "a.scenario.yaml:6: steps.0.expect.json: has a '$regex' that is no pattern: the ",
+                "a.scenario.yaml:7: steps.0.expect.headers.X-A: has a '$regex' that is no pattern",
+            ],
+        ),
+        (
+            'name: x\nsteps:\n  - request: {method: "G ET", path: "/a\\nb"}\n',
+            [
+                "a.scenario.yaml:3: steps.0.request.method: must be a method such as GET",
+                "a.scenario.yaml:3: steps.0.request.path: holds a control character",
+            ],
+        ),
+        (
+            'name: x\nsteps:\n  - request: {path: /, headers: {X-A: "x\\ny", "X B": z}}\n',
+            [
+                "a.scenario.yaml:3: steps.0.request.headers.X-A: holds a line break or control",
+                'a.scenario.yaml:3: steps.0.request.headers."X…": is no name: use letters',
+            ],
+        ),
+        (
+            'name: x\napi: {answers: {GET /: {headers: {X-A: "x\\ny"}}}}\nsteps: [{advance: 1s}]\n',
+            ['a.scenario.yaml:2: api.answers."GET…".headers.X-A: holds a line break or control'],
+        ),
         ("- name: x\n", ["a.scenario.yaml: is a list: it must begin with a key such as"]),
         ("", ["a.scenario.yaml: is empty: a scenario has a 'name' and 'steps'"]),
         ("name: x\nsteps: []\n", ["a.scenario.yaml:2: steps: must not be empty"]),
@@ -81,6 +125,12 @@ def test_every_mistake_is_told_with_its_line(
     assert [
         line[: len(wanted)] for line, wanted in zip(told(result), mistakes, strict=True)
     ] == mistakes
+
+
+def test_a_file_that_is_too_large_is_not_read(pytester: pytest.Pytester) -> None:
+    result = play(pytester, "name: [\n" + "#" * (1 << 20))
+    result.assert_outcomes(errors=1)
+    assert told(result) == ["a.scenario.yaml: is larger than 1 MiB: that is no scenario"]
 
 
 def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) -> None:
@@ -130,6 +180,14 @@ def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) 
             ],
         ),
         (
+            "request: {method: POST, path: /echo, body: hello}\n    expect: {api: {body: hallo}}",
+            [f"a.scenario.yaml:4: steps.0.expect.api.body: expected 5 bytes (sha256 {HALLO}), "],
+        ),
+        (
+            "advance: 1s\n    expect: {api: {body: hello}}",
+            ["a.scenario.yaml:4: steps.0.expect.api: no request reached the API"],
+        ),
+        (
             "advance: 1s\n    expect: {api: {authorized: true}, credentials: {shop: fresh}}",
             [
                 "a.scenario.yaml:4: steps.0.expect.credentials.shop: expected fresh, got empty",
@@ -151,6 +209,26 @@ def test_a_fault_without_a_name_is_told_with_a_guess(pytester: pytest.Pytester) 
                 "a.scenario.yaml:6: steps.0.parallel.expect.status: expected 201, got 200",
                 "a.scenario.yaml:6: steps.0.parallel.expect.issuer.logins: expected 2, got 1",
             ],
+        ),
+        (
+            "parallel: {times: 2, request: GET /items/}\n    expect: {status: 201, renewals: 99}",
+            [
+                "a.scenario.yaml:4: steps.0.expect.status: expected 201, got 200",
+                "a.scenario.yaml:4: steps.0.expect.renewals: expected 99, got 1",
+            ],
+        ),
+        (
+            "parallel: {times: 2, request: GET /items/, expect: {renewals: 2}}\n"
+            "    expect: {status: 201}",
+            [
+                "a.scenario.yaml:3: steps.0.parallel.expect.renewals: expected 2, got 1",
+                "a.scenario.yaml:4: steps.0.expect.status: expected 201, got 200",
+            ],
+        ),
+        (
+            "request: {method: POST, path: /echo, body: x, headers: {Content-Length: x}}\n"
+            "    expect: {status: 200}",
+            ["a.scenario.yaml:4: steps.0.expect: no answer came (cannot be sent: "],
         ),
         (
             "request: {path: /items/, as: shp}",
@@ -219,6 +297,34 @@ def test_a_config_of_its_own_is_found_beside_it(pytester: pytest.Pytester) -> No
     play(pytester, text).assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(("sent", "written"), [("5", "5"), ("0.5", "0.5"), ("true", "true")])
+def test_a_header_may_be_expected_as_a_number_or_true_or_false(
+    pytester: pytest.Pytester, sent: str, written: str
+) -> None:
+    text = f"""
+    name: x
+    api: {{answers: {{GET /x: {{headers: {{X-A: "{sent}"}}, body: "0123456789"}}}}}}
+    steps:
+      - request: {{path: /x, headers: {{X-B: "{sent}"}}}}
+        expect:
+          headers: {{X-A: {written}, Content-Length: 10}}
+          api: {{headers: {{X-B: {written}}}}}
+    """
+    play(pytester, text).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("name", ["issuer", "api"])
+def test_a_double_that_runs_can_be_told_to(pytester: pytest.Pytester, name: str) -> None:
+    text = f"""
+    name: x
+    steps:
+      - {name}: {{down: false}}
+      - request: GET /items/
+        expect: {{status: 200}}
+    """
+    play(pytester, text).assert_outcomes(passed=1)
+
+
 def test_the_option_goes_before_its_own_config_and_the_ini_does_not(
     pytester: pytest.Pytester,
 ) -> None:
@@ -240,6 +346,7 @@ def test_the_option_goes_before_its_own_config_and_the_ini_does_not(
         ("{api: {rejects_all: true}}", "api"),
         ("{request: GET /, expect: {issuer: {logins: 1}}}", "issuer"),
         ("{request: GET /, expect: {api: {requests: 1}}}", "api"),
+        ("{parallel: {times: 1, request: GET /}, expect: {api: {requests: 1}}}", "api"),
     ],
 )
 def test_one_that_needs_a_double_is_skipped_where_it_is_pointed_elsewhere(
@@ -280,7 +387,11 @@ def test_the_api_wants_its_token_where_the_scenario_says(
       answers: {{PUT /x: {{status: 202, headers: {{X-A: b}}, body: done}}}}
     steps:
       - request: {{method: PUT, path: /x, body: hello}}
-        expect: {{status: 202, headers: {{X-A: b}}, body: done, api: {{authorized: true}}}}
+        expect:
+          status: 202
+          headers: {{X-A: b}}
+          body: done
+          api: {{authorized: true, body: hello}}
       - api: {{down: true, rejects_early: true}}
       - request: GET /items/
         expect: {{status: 502, json: {{$subset: {{code: upstream_unreachable}}}}}}

@@ -64,6 +64,8 @@ async def _one(client: aiohttp.ClientSession, url: str, request: Request) -> Got
             **_body(request),
         ) as answer:
             return Got(answer.status, answer.headers, await answer.read())
+    except ValueError as error:  # fields that say what cannot be, as a Content-Length of 'x'
+        return Got(None, {}, b"", f"cannot be sent: {error}")
     except (aiohttp.ClientError, TimeoutError) as error:
         return Got(None, {}, b"", type(error).__name__)
 

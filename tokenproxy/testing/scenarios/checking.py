@@ -1,5 +1,6 @@
 """Holds what a step has brought about against what was expected of it."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing that is not as expected; `where` is below the step's `expect`."""
+    """One thing that is not as expected; `where` is below an `expect`, or a step."""
 
     where: Where
     what: str
@@ -83,7 +84,7 @@ def _replayed(brought: Brought, *, wanted: bool) -> Iterator[Mismatch]:
 
 
 def _received(expect: SeenByApi, received: Sequence[Received]) -> Iterator[Mismatch]:
-    if expect.authorized is None and not expect.headers:
+    if expect.authorized is None and not expect.headers and expect.body is None:
         return
     if not received:
         yield Mismatch(("api",), "no request reached the API")
@@ -94,17 +95,36 @@ def _received(expect: SeenByApi, received: Sequence[Received]) -> Iterator[Misma
         yield Mismatch(("api", "authorized"), _instead(wanted, got))
     found = {name: ", ".join(last.values(name)) for name in expect.headers if last.values(name)}
     yield from _fields(("api", "headers"), expect.headers, found)
+    if expect.body is not None:
+        yield from _sent(expect.body, last)
+
+
+def _sent(body: str, last: Received) -> Iterator[Mismatch]:
+    """The body that arrived, of which the API keeps no more than this."""
+    data = body.encode()
+    wanted, got = hashlib.sha256(data).hexdigest(), last.body_sha256
+    if wanted != got:
+        told = f"{len(data)} bytes (sha256 {wanted})", f"{last.body_length} (sha256 {got})"
+        yield Mismatch(("api", "body"), _instead(*told))
 
 
 def _fields(
     where: Where, expected: Mapping[str, Any], got: Mapping[str, str]
 ) -> Iterator[Mismatch]:
     """Header fields; null stands for one that must not be there."""
-    for name, wanted in expected.items():
+    for name, written in expected.items():
+        wanted = _as_text(written)
         if wanted is None and name in got:
             yield Mismatch((*where, name), _instead("no such field", got[name]))
         if wanted is not None and difference(wanted, got.get(name)):
             yield Mismatch((*where, name), _instead(wanted, got.get(name, "no such field")))
+
+
+def _as_text(value: Any) -> Any:
+    """`5` and `true` as a header would have them."""
+    if isinstance(value, bool):
+        return _word(value)
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _compared(where: Where, expected: Any, got: Any) -> Iterator[Mismatch]:

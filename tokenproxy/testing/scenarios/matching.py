@@ -44,6 +44,26 @@ def fitted(expected: Any, got: Any) -> Any:
             return got
 
 
+def with_patterns(expected: Any) -> Any:
+    """The same, once all patterns in it are known to be some. Raises ValueError."""
+    match expected:
+        case {"$regex": str(pattern)} if len(expected) == 1:
+            _check_pattern(pattern)
+        case dict() | list():
+            for each in expected.values() if isinstance(expected, dict) else expected:
+                with_patterns(each)
+        case _:
+            pass
+    return expected
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"has a '$regex' that is no pattern: {error}") from error
+
+
 def _is_said(expected: str, got: Any) -> bool:
     if expected == ANY:
         return got is not None

@@ -1,6 +1,6 @@
 """Plays a scenario: starts what it needs, does its steps, and stops at the first that fails."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,36 +159,33 @@ class Scene:
     def play(self) -> None:
         """Do all steps. Raises ScenarioFailed at the first that fails."""
         for at, step in enumerate(self._script.scenario.steps):
-            where: Where = ("steps", at)
-            if isinstance(step, ParallelStep):
-                where = (*where, "parallel")
-            problems = self._problems(where, step)
+            problems = self._problems(("steps", at), step)
             if problems:
                 raise ScenarioFailed(problems, self._proxy.told())
 
     def _problems(self, where: Where, step: AnyStep) -> list[Problem]:
-        key = "refresh" if isinstance(step, RefreshStep) else "request"
         try:
             wrong = self._played(step)
         except (SourceError, UnknownName) as error:
-            return [self._script.problem((*where, key), str(error))]
-        return [self._script.problem((*where, "expect", *each.where), each.what) for each in wrong]
+            return [self._script.problem((*where, *_asking(step)), str(error))]
+        return [self._script.problem((*where, *each.where), each.what) for each in wrong]
 
     def _played(self, step: AnyStep) -> list[Mismatch]:
         before = self._tally()
-        expect: Expect = step.expect
         answers: list[Got] = []
         match step:
             case RequestStep():
                 answers = self._asked(step.request, 1)
             case ParallelStep():
-                expect = step.parallel.expect
                 answers = self._asked(step.parallel.request, step.parallel.times)
             case AdvanceStep() | IssuerStep() | ApiStep() | RefreshStep():
                 self._move(step)
         brought = self._brought(before)
-        wrong = check_answers(expect, answers) if isinstance(expect, ExpectAnswer) else ()
-        return [*wrong, *check(expect, brought)]
+        return [
+            Mismatch((*where, *each.where), each.what)
+            for where, expect in _expected(step)
+            for each in _wrong(expect, answers, brought)
+        ]
 
     def _asked(self, request: Request, times: int) -> list[Got]:
         url = self._proxy.url if request.route is None else self._proxy.url_of(request.route)
@@ -239,9 +236,35 @@ def _there(double: T | None) -> T:
     return double
 
 
+def _asking(step: AnyStep) -> Where:
+    """The key of a step whose name may be unknown."""
+    match step:
+        case RefreshStep():
+            return ("refresh",)
+        case ParallelStep():
+            return ("parallel", "request")
+        case _:
+            return ("request",)
+
+
+def _expected(step: AnyStep) -> list[tuple[Where, Expect]]:
+    """All that a step expects, and where it says so."""
+    beside: list[tuple[Where, Expect]] = [(("expect",), step.expect)]
+    if not isinstance(step, ParallelStep):
+        return beside
+    inside: tuple[Where, Expect] = (("parallel", "expect"), step.parallel.expect)
+    return [inside, *(beside if "expect" in step.model_fields_set else [])]
+
+
+def _wrong(expect: Expect, answers: Sequence[Got], brought: Brought) -> Iterator[Mismatch]:
+    if isinstance(expect, ExpectAnswer):
+        yield from check_answers(expect, answers)
+    yield from check(expect, brought)
+
+
 def _needed(step: AnyStep) -> list[str]:
     """The doubles that a step moves or looks at."""
-    expect: Expect = step.parallel.expect if isinstance(step, ParallelStep) else step.expect
-    issuer = isinstance(step, IssuerStep) or expect.issuer != SeenByIssuer()
-    api = isinstance(step, ApiStep) or expect.api != SeenByApi()
+    expects = [expect for _, expect in _expected(step)]
+    issuer = isinstance(step, IssuerStep) or any(e.issuer != SeenByIssuer() for e in expects)
+    api = isinstance(step, ApiStep) or any(e.api != SeenByApi() for e in expects)
     return [name for name, needed in (("issuer", issuer), ("api", api)) if needed]

@@ -10,6 +10,8 @@ from tokenproxy.config.validate import validate
 from tokenproxy.errors import ConfigError, Problem
 from tokenproxy.testing.scenarios.script import Scenario
 
+MAX_FILE = 1 << 20  # bytes; thousands of steps
+
 _CONFIG = "config"
 
 
@@ -50,6 +52,8 @@ def read_scenario(file: Path, shown: Path | None = None) -> Script:
         ConfigError: every mistake that it has, in the order of the file.
     """
     shown = shown or file
+    if file.is_file() and file.stat().st_size > MAX_FILE:
+        raise ConfigError([Problem("", "is larger than 1 MiB: that is no scenario", None, shown)])
     try:
         document = read_document(file)
     except ConfigError as error:

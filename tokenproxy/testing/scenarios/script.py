@@ -13,11 +13,13 @@ from pydantic import (
     field_validator,
 )
 
-from tokenproxy.settings.base import Duration, NonEmpty, Positive, Settings, Whole
+from tokenproxy.settings.base import TCHARS, Duration, NonEmpty, Positive, Settings, Shaped, Whole
+from tokenproxy.testing.scenarios.matching import with_patterns
 from tokenproxy.testing.scenarios.stage import (
     AnyDouble,
     ApiDouble,
     ApiMove,
+    Headers,
     IssuerMove,
     OAuth2Double,
     SimpleJwtDouble,
@@ -27,19 +29,25 @@ Count = Annotated[Whole, Field(ge=0)]
 State = Literal["empty", "fresh", "ageing", "expired", "renewing", "unavailable", "login_required"]
 
 
+Expected = Annotated[Any, AfterValidator(with_patterns)]
+Method = Annotated[str, Shaped(TCHARS, "must be a method such as GET")]
+
+
 def _is_path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must begin with '/', as in GET /items")
+    if not path.isprintable():
+        raise ValueError("holds a control character: percent-encode it")
     return path
 
 
 class Request(Settings):
     """One request to the proxy; a path begins behind the route's own."""
 
-    method: NonEmpty = "GET"
+    method: Method = "GET"
     path: Annotated[str, AfterValidator(_is_path)]
     route: NonEmpty | None = Field(default=None, alias="as")
-    headers: dict[NonEmpty, str] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     json_: Any = Field(default=None, alias="json")
     body: str | None = None
 
@@ -64,11 +72,11 @@ class SeenByIssuer(Settings):
 
 
 class SeenByApi(Settings):
-    """What the API got during a step; `authorized` and `headers` are of the last request."""
+    """What the API got during a step; all but `requests` is of the last request."""
 
     requests: Count | None = None
     authorized: bool | None = None
-    headers: dict[NonEmpty, Any] = Field(default_factory=dict)
+    headers: dict[NonEmpty, Expected] = Field(default_factory=dict)
     body: str | None = None
 
 
@@ -85,9 +93,9 @@ class ExpectAnswer(Expect):
     """The same, and what every answer must be."""
 
     status: Whole | None = None
-    headers: dict[NonEmpty, Any] = Field(default_factory=dict)
-    json_: Any = Field(default=None, alias="json")
-    body: Any = None
+    headers: dict[NonEmpty, Expected] = Field(default_factory=dict)
+    json_: Expected = Field(default=None, alias="json")
+    body: Expected = None
     replayed: bool | None = None
 
 
@@ -113,9 +121,10 @@ class Parallel(Settings):
 
 
 class ParallelStep(Step):
-    """Many requests and their answers."""
+    """Many requests and their answers; `expect` may stand inside `parallel`, beside it, or both."""
 
     parallel: Parallel
+    expect: ExpectAnswer = ExpectAnswer()
 
 
 class AdvanceStep(Step):
@@ -146,8 +155,8 @@ _KINDS = ("request", "parallel", "advance", "issuer", "api", "refresh")
 
 
 def _kind(value: Any) -> str:
-    """By the key that is there."""
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    """By the key that is there; what is no step at all is told to be none by the first kind."""
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
     return next((kind for kind in _KINDS if kind in keys), _KINDS[0])
 
 

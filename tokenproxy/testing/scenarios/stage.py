@@ -9,11 +9,13 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from tokenproxy.config.explain import closest, did_you_mean
 from tokenproxy.settings.base import (
     Duration,
+    HeaderName,
     NonEmpty,
     Number,
     Positive,
     PositiveDuration,
     Settings,
+    Shaped,
 )
 from tokenproxy.testing.api import Api
 from tokenproxy.testing.faults import NAMED, Fault, Status
@@ -76,8 +78,9 @@ class OAuth2Double(Account):
 
 
 def _type_of(value: Any) -> Any:
-    named = value.get("type", "simplejwt") if isinstance(value, dict) else value.type
-    return str(named)
+    if isinstance(value, dict):
+        return str(value.get("type", "simplejwt"))
+    return str(getattr(value, "type", "simplejwt"))
 
 
 AnyDouble = Annotated[
@@ -121,11 +124,18 @@ _REJECTIONS: dict[str, Rejection] = {
 }
 
 
+_TEXT = Shaped(
+    r"[^\x00-\x08\x0a-\x1f\x7f]*",  # RFC 9110 5.5
+    "holds a line break or control character, which no header may have",
+)
+Headers = dict[HeaderName, Annotated[str, _TEXT]]
+
+
 class Canned(Settings):
     """An answer to requests whose token is good."""
 
     status: Annotated[int, Field(ge=200, le=599)] = 200
-    headers: dict[NonEmpty, str] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     json_: Any = Field(default=None, alias="json")
     body: str | None = None
 
